@@ -45,21 +45,24 @@ def page(summary: dict[str, Any]) -> str:
     """Return the page of a play's summary.
 
     Raises:
-        SystemExit: it has no proposal's times.
+        SystemExit: it stopped, or has no time of a proposal.
     """
+    if not summary["ok"]:
+        raise SystemExit("the last play stopped: type make demo, then make minutes")
     facts = {step["name"]: step["facts"] for step in summary["steps"]}
     rows = []
     for proposed, deployed in STEPS.items():
         after = facts.get(deployed, {})
-        if seconds := facts.get(proposed, {}).get("seconds_from_push"):
-            waits = (after.get("seconds_to_merge"), after.get("seconds_from_merge"))
-            cells = [ROUNDS * seconds, seconds, *waits]
-            rows.append(f"| {proposed} |{'|'.join(map(_minutes, cells))}|\n")
-    if not rows:
-        raise SystemExit("no proposal was timed: type make demo, then make minutes")
-    machine = "On {cores} cores at a load of {load}.\n"
-    about = "\n" + machine.format(**summary["machine"]) if "machine" in summary else ""
-    return TEXT + "".join(rows) + about + NOTE
+        seconds = facts.get(proposed, {}).get("seconds_from_push")
+        if seconds is None:
+            raise SystemExit(
+                f"the {proposed} was not timed: type make demo, then make minutes"
+            )
+        waits = (after.get("seconds_to_merge"), after.get("seconds_from_merge"))
+        cells = [ROUNDS * seconds, seconds, *waits]
+        rows.append(f"| {proposed} |{'|'.join(map(_minutes, cells))}|\n")
+    machine = "\nOn {cores} cores at a load of {load}.\n"
+    return TEXT + "".join(rows) + machine.format(**summary["machine"]) + NOTE
 
 
 def _minutes(seconds: float | None) -> str:

@@ -197,6 +197,7 @@ def rejects(drill: Drill) -> Run:
     run = drill.push()
     assert run.waiting == ["qa"] and drill.went(run) == ["staging at []"]
     drill.decide(run, "rejected")
+    assert drill.went(run) == ["staging at []"]
     return run
 
 
@@ -206,6 +207,7 @@ def is_closed(drill: Drill) -> Run:
     drill.gh("boss", "environments/qa", "PUT", deployment_branch_policy=closed)
     run = drill.push()
     assert run.jobs["qa / deploy"] == "failure"
+    assert drill.went(run) == ["staging at []"]
     return run
 
 

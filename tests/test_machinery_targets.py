@@ -81,15 +81,17 @@ def test_machinery_with_the_optional_libraries(
 ) -> None:
     """XGBoost, LightGBM and CatBoost, by a lock with hashes, beside what is there.
 
-    All are installed together, and one is tried each day.
+    All are installed together, exported each day, and one is tried by every test.
     """
     lock = template / "requirements" / "boosters.txt"
     python = beside(generated, lock, tmp_path / "venv")
     files = ("test_libraries.py", "test_estimators.py", "test_out_of_core.py")
-    names = lengths.turn(["xgboost or XGB", "lightgbm or LGBM", "CatBoost"])
-    named = ("-v", "-k", " or ".join([*names, "out_of_core"]))
+    libraries = ["xgboost or XGB", "lightgbm or LGBM", "CatBoost"]
+    names = lengths.turn(libraries)
+    named = ("-v", "-k", " or ".join([*names, "takes_every_setting", "out_of_core"]))
     said = generated.run(python, *machinery(template, *files), *named)
-    assert re.search(rf"\b{28 + 6 * len(names)} passed", said)
+    others = len(libraries) - len(names)  # of each its one test of all settings
+    assert re.search(rf"\b{30 + 6 * len(names) + others} passed", said)
     assert "SKIPPED" not in said
 
 

@@ -125,7 +125,8 @@ def test_a_brief_play_leaves_out_only_tests_of_what_was_tested(
 def played(**facts: Facts) -> Facts:
     """Return a summary with steps of these names and facts."""
     steps = [{"name": name.replace("_", " "), **f} for name, f in facts.items()]
-    return {"ok": True, "steps": [{"name": s.pop("name"), "facts": s} for s in steps]}
+    noted = [{"name": s.pop("name"), "facts": s} for s in steps]
+    return {"ok": True, "machine": {"cores": 2, "load": 7.5}, "steps": noted}
 
 
 def test_a_play_notes_when_a_proposal_has_its_verdict(
@@ -159,11 +160,23 @@ def test_the_page_of_minutes_has_those_of_the_play() -> None:
     page = minutes.page(summary)
     assert "| first model | 4.0 | 2.0 | 0.1 | 0.5 |" in page
     assert "| better model | 3.0 | 1.5 | | |" in page
-    assert "worse" not in page and "load" not in page
-    busy = minutes.page({**summary, "machine": {"cores": 2, "load": 7.5}})
-    assert "On 2 cores at a load of 7.5." in busy
-    with pytest.raises(SystemExit, match="make demo"):
-        minutes.page(played(first_model={}))
+    assert "worse" not in page and "On 2 cores at a load of 7.5." in page
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ok": False}, "the last play stopped"),
+        (played(first_model={}), "the first model was not timed"),
+        (played(first_model={"seconds_from_push": 9.0}), "the better model was not"),
+    ],
+)
+def test_there_is_no_page_of_half_a_play(change: Facts, words: str) -> None:
+    """It would have fewer rows than the one before, and nobody would see why."""
+    timed = {"seconds_from_push": 9.0}
+    whole = played(first_model=timed, better_model=timed)
+    with pytest.raises(SystemExit, match=f"{words}.*: type make demo"):
+        minutes.page({**whole, **change})
 
 
 def alive(marker: Path) -> list[str]:
@@ -254,6 +267,7 @@ def test_one_number_everywhere(story: tuple[Path, Facts]) -> None:
     assert len(seen) == 3, "three models were deployed"
     summary = json.loads((folder / "summary.json").read_text())
     assert "| better model |" in minutes.page(summary)
+    assert facts["first deploy"]["seconds_to_merge"] > 0
 
 
 @pytest.mark.slow

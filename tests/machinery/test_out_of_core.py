@@ -248,6 +248,7 @@ def test_a_killed_fit_leaves_no_model(
     words = stage.source, build / "model.onnx", build / "manifest.json"
     child = os.fork()
     if not child:
+        signal.alarm(60)  # a fork of threads that OpenMP has would wait for ever
         own = import_module("xgboost").train
 
         def killed(*args: Any, **more: Any) -> Any:
@@ -265,6 +266,31 @@ def test_a_killed_fit_leaves_no_model(
     train.train(*words)
     assert words[1].read_bytes() == whole
     assert len(list(build.iterdir())) == 2
+    (build / out_of_core.CACHE).mkdir()
+    stage.describe(boosting(), "binary", for_trees)  # also one of all rows at once
+    train.train(*words)
+    assert words[1].read_bytes() == whole
+    assert len(list(build.iterdir())) == 2
+
+
+@installed
+def test_who_interrupts_a_fit_is_told_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XGBoost drops an interrupt, then misses rows, and params.yaml was blamed."""
+    stage.write(table(count=2000))
+    read = training_rows.Batches.read
+
+    def stopped(self: Any, columns: Any = None) -> Iterator[pd.DataFrame]:
+        for number, part in enumerate(read(self, columns)):
+            if columns and number:
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(training_rows.Batches, "read", stopped)
+    with pytest.raises(InterruptedError, match="stopped before .*: run it again"):
+        stage.run(boosting(), batch=BATCH)
+    assert not list((stage.folder / f"build{stage.count}").iterdir())
 
 
 def scaled(contract: Any, columns: Any) -> Any:
@@ -281,12 +307,20 @@ def counted(contract: Any, columns: Any) -> Any:
     return transformers
 
 
+def scaled_rest(contract: Any, columns: Any) -> Any:
+    """Return features that scale the columns which no step names."""
+    transformers = for_trees(contract, columns)
+    del transformers.transformers[1]
+    return transformers.set_params(remainder=StandardScaler())
+
+
 @installed
 @pytest.mark.parametrize(
     ("arguments", "features", "more", "words"),
     [
         ({}, scaled, {}, "StandardScaler, the step 'numbers'"),
         ({}, counted, {}, "OneHotEncoder, the step 'categories'"),
+        ({}, scaled_rest, {}, "StandardScaler, the step 'remainder'"),
         ({}, for_linear, {}, "SimpleImputer"),
         ({"tree_method": "exact"}, for_trees, {}, "tree_method"),
         ({"booster": "gblinear"}, for_trees, {}, "booster"),

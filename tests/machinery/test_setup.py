@@ -231,3 +231,14 @@ def test_files_that_another_repository_tracks_are_refused(here: Path) -> None:
     with pytest.raises(setup.SetupError, match="tracks the files of this folder"):
         setup.start_git()
     assert not (here / ".git").exists()
+
+
+def test_a_folder_in_the_place_of_a_table_is_refused_before_a_commit(
+    here: Path,
+) -> None:
+    """Once its pointer is committed, every other command would refuse it."""
+    (here / "data/days.parquet").mkdir()
+    with pytest.raises(setup.SetupError, match=r"days\.parquet is a folder.*make data"):
+        set_up(dvc=True)
+    assert not list(Path("data").glob("*.dvc"))
+    assert not git("log", "--all", "--format=%s")

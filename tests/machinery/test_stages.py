@@ -46,7 +46,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "prepare": stage(["data/raw"], "d/train"),
     }
     reads = "timeout 9 cat > d/holdout"  # what DVC is asked next is not its stdin
-    also = f"{reads} && printf 'no end of a line'"
+    also = f"{reads} && printf 'no text: \\377, no end of a line'"
     named["prepare"]["cmd"] = [named["prepare"]["cmd"], also]
     named["prepare"]["outs"] = ["d/train", {"d/holdout": {"cache": False}}]
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": named}, sort_keys=False))
@@ -74,10 +74,14 @@ def test_files_come_back_whatever_happens(tree: Path) -> None:
     assert not Path("data/raw").is_symlink() and not Path("elsewhere").exists()
 
 
-def test_what_was_out_of_reach_is_said_where_a_stage_fails(tree: Path) -> None:
+@pytest.mark.parametrize("command", ["cat data/raw", "kill -9 $PPID"])
+def test_what_was_out_of_reach_is_said_where_a_stage_fails(
+    command: str, tree: Path
+) -> None:
+    """Also where it ends the process of DVC that waits for it."""
     file = Path("dvc.yaml")
     named = yaml.safe_load(file.read_text())["stages"]
-    named["train"]["cmd"] = "cat data/raw"
+    named["train"]["cmd"] = command
     file.write_text(yaml.safe_dump({"stages": named}))
     env = machine.environment(DVC_SITE_CACHE_DIR=str(tree / "site"))
     with pytest.raises(stages.StageError, match=r"train sees only .*data/raw"):

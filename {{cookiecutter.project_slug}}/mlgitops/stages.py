@@ -104,7 +104,12 @@ def _dvc(env: Mapping[str, str]) -> Iterator[Callable[[Iterable[str], str], list
     command = (sys.executable, "-m", "mlgitops.dvc_session")
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, env=dict(env), stdin=pipe, stdout=pipe, text=True
+        command,
+        env=dict(env),
+        stdin=pipe,
+        stdout=pipe,
+        encoding="utf-8",
+        errors="replace",  # a stage may print any bytes
     ) as session:
         yield lambda only, note: _repro(session, only, note)
 

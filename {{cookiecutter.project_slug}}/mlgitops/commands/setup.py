@@ -65,8 +65,18 @@ def name_main() -> bool:
 
 
 def track_data() -> list[str]:
-    """Let DVC track each data file without a pointer; return their names."""
+    """Let DVC track each data file without a pointer; return their names.
+
+    Raises:
+        SetupError: one is a folder, which no stage could read.
+    """
     files = [f for name in lock.FOLDERS for f in sorted(Path(name).glob("*.parquet"))]
+    if folder := next((file for file in files if file.is_dir()), None):
+        raise SetupError(
+            f"{folder} is a folder, not a single file: keep it elsewhere, such as "
+            f"raw/{folder.name}, and type `make data FILE=raw/{folder.name} "
+            "TARGET=COLUMN`, which makes one file of it"
+        )
     untracked = [file for file in files if not Path(f"{file}.dvc").exists()]
     storage.add_all(untracked)
     return [file.name for file in untracked]

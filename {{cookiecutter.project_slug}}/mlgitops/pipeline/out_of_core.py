@@ -42,6 +42,7 @@ ARGUMENTS = {  # of XGBoost, with the values by which it can
 ENCODERS = "OneHotEncoder", "OrdinalEncoder"  # learn nothing but their categories
 COUNTED = "min_frequency", "max_categories"  # by which those depend on all rows
 CACHE = "train.cache"  # the folder beside the model file, while it is fitted
+STOPPED = "it was stopped before it had read all training rows: run it again"
 
 
 class Part(NamedTuple):
@@ -73,6 +74,11 @@ def learn(
         reason = convertible.reason(error, pipeline[-1], contract, recipe.columns)
         raise FILE.error(f"the model cannot be fitted: {reason}") from error
     return Learned(pipeline, recipe, {})
+
+
+def clear(folder: Path) -> None:
+    """Remove the cache of a fit that was killed."""
+    rmtree(folder / CACHE, ignore_errors=True)
 
 
 def refuse(contract: Contract, recipe: Train) -> None:
@@ -117,7 +123,8 @@ def _learning(step: Any, name: str = "features") -> Iterator[tuple[str, str]]:
         return
     inner = getattr(step, "transformers", None) or getattr(step, "steps", None)
     if inner is not None:
-        for part in inner:
+        rest = ("remainder", getattr(step, "remainder", "drop"))
+        for part in [*inner, rest]:
             if len(part) == 2 or part[2] != []:
                 yield from _learning(part[1], part[0])
         return
@@ -170,7 +177,11 @@ class _Parts:
 
 
 def _boost(model: Any, parts: _Parts, contract: Contract, cache: Path) -> None:
-    """Fit an unfitted XGBClassifier or XGBRegressor on one thread."""
+    """Fit an unfitted XGBClassifier or XGBRegressor on one thread.
+
+    Raises:
+        InterruptedError: somebody stopped it while rows were read.
+    """
     import xgboost
 
     params = {**model.get_xgb_params(), "n_jobs": 1}
@@ -209,9 +220,12 @@ def _pages(parts: Callable[[], Iterator[Part]], prefix: str) -> Any:
 
         def next(self, input_data: Callable[..., None]) -> bool:
             """Hand on the next batch; say whether there was one."""
-            part = next(self.parts, None)
-            if part is not None:
-                input_data(data=part.X, label=part.y, weight=part.weights)
+            try:
+                part = next(self.parts, None)
+                if part is not None:
+                    input_data(data=part.X, label=part.y, weight=part.weights)
+            except KeyboardInterrupt as error:  # XGBoost heeds an Exception only
+                raise InterruptedError(STOPPED) from error
             return part is not None
 
     return Pages()

@@ -90,6 +90,7 @@ def _learn(
     source: Path, terms: contract.Contract, recipe: settings.Train, folder: Path
 ) -> tuple[training_rows.Survey, learning.Learned]:
     """Return what is needed of the training rows, and what they give."""
+    out_of_core.clear(folder)
     if recipe.batch is None:
         rows = training_rows.whole(source, terms, recipe)
         return rows, learning.learn(rows.fitted_on, terms, recipe)
