@@ -414,9 +414,11 @@ def test_a_refusal_leaves_the_files_of_before(tmp_path: Path) -> None:
     for one, other in zip(before, after, strict=True):
         pd.testing.assert_frame_equal(one, other)
     left = tmp_path / "build" / "train.scratch"
-    left.mkdir()
-    (left / "0.arrow").write_bytes(b"torn")
-    prepared(tmp_path, table("time"), "time")
+    for batch in (BATCH, None):
+        left.mkdir()
+        (left / "0.arrow").write_bytes(b"torn")
+        prepared(tmp_path, table("time"), "time", batch)
+        assert not left.exists()
 
 
 class Held:

@@ -194,11 +194,17 @@ def _checked(clean: Clean, rows: pd.DataFrame, contract: Contract) -> pd.DataFra
     return typed.sort_values(data.sort_keys(contract), ignore_index=True)
 
 
+def clear(out: Path) -> Path:
+    """Return the scratch folder beside a file; what a killed process left is gone."""
+    folder = out.parent / f"{out.stem}.scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
 @contextmanager
 def scratch(out: Path) -> Iterator[Path]:
     """Yield an empty folder on the disk of a file, and remove it at the end."""
-    folder = out.parent / f"{out.stem}.scratch"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder = clear(out)
     folder.mkdir(parents=True)
     try:
         yield folder

@@ -30,6 +30,7 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     params = settings.load(Path("params.yaml").read_bytes())
     rules = settings.prepare(params)
     purity.demand(clean, JOINED)
+    by_batch.clear(train)
     if rules.batch:
         _by_batch(source, (train, holdout), contract, rules)
         return
