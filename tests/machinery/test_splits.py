@@ -617,7 +617,7 @@ def test_from_a_pull_request_to_the_champion_and_the_next_one(
     assert "better than the champion" in comment and "⛔" not in comment, comment
     assert "**Held out:**" in comment and "600 added, 0 removed" in comment
     assert "new to</td>" not in comment and "rows both models are new to" not in comment
-    # The contract of the split by group names whose a row is.
+    # The contract of the split by group has a column `entity`.
     assert ("(95% interval by customer, " in comment) == (split == "group")
     assert ("count as one" in comment) == (split == "group")
 
