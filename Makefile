@@ -67,7 +67,7 @@ validation wide table scale training boosting score search cluster ledger logs:
 	@uv pip install --quiet --python .venv/validation --require-hashes \
 		-r '$(TEMPLATE)/requirements/pipeline.txt' \
 		$(foreach g,ops data $(filter dask,$(@:cluster=dask)) $(filter monitor,$(@:scale=monitor)),-r '$(MACHINERY)/requirements/$(g).txt') \
-		$(if $(filter boosting,$@),-r requirements/boosters.txt)
+		$(if $(filter boosting scale,$@),-r requirements/boosters.txt)
 	@PYTHONPATH='$(CURDIR)' .venv/validation/bin/python -W ignore -m benchmarks.$@
 
 paper: setup ## Compute what 1,000 models would need, for docs/scale.md, from what was measured

@@ -59,3 +59,17 @@ def test_what_does_not_fit_the_memory_is_left_out_and_said() -> None:
     assert scale.no_room(10**15) and not scale.no_room(1)
     (guess,) = scale.beyond(costs(1.0))
     assert "not measured" in guess and "100,000,000 rows" in guess
+
+
+def test_from_which_size_the_settings_of_a_large_table_pay() -> None:
+    """By the largest process; the page has both ways of a size side by side."""
+    ways = {scale.SHIPPED: costs(1_000.0), scale.BATCHED: costs(500.0)}
+    del ways[scale.BATCHED][100_000]
+    said = scale.pays(ways)
+    assert "1,000 MB as shipped and 500 MB in batches" in said[0]
+    assert said[-1].startswith("1,000,000 rows is the smallest")
+    first, *_ = scale.lines_of(ways, 1_000_000)
+    assert first == "| 1,000,000 | `data` | 10.0 | 1,000 | 10.0 | 500 |"
+    assert scale.lines_of(ways, 100_000)[0].endswith("| 1.0 | 100 |  |  |")
+    assert scale.chart(ways).count("<polyline") == 4 * len(scale.COMMANDS)
+    assert scale.pays({**ways, scale.BATCHED: costs(2_000.0)})[-1].startswith("No size")
