@@ -65,7 +65,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/release": PARTS | {"mlgitops.serving.openapi"},  # of a version's release
     "mlgitops/alert": PARTS,
     "mlgitops/monitor": PARTS  # and what newer rows bring
-    | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds", "mlgitops.cluster"},
+    | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds", "mlgitops.cluster"}
+    | {"mlgitops.pipeline.row_groups"},  # a file is read in pieces
     # It reads what judge, release and monitor wrote, by the ledgers of others.
     "mlgitops/fleet": PARTS | {"mlgitops.release"},
     # It asks a version's own file, as the server does.

@@ -30,6 +30,7 @@ from mlgitops.monitor import (
     permutation,
     primary_metric,
     record,
+    reference,
     sample,
     training_data,
     window,
@@ -439,22 +440,40 @@ def test_labels_without_the_part_or_the_entity_give_no_estimate_and_say_so(
     assert made["expectation"] and "no_expectation" not in made
 
 
+def caveats(folder: Path, past: pd.DataFrame, version: Reference) -> list[str]:
+    """Return what a run says of a window of these rows beside its checks."""
+    steps = pd.to_timedelta(np.arange(len(past)), "min")
+    table = past.assign(arrival=timeless.START + steps, probability=0.5)
+    made = examined(timeless.write(folder / f"{len(past)}", table), version=version)[2]
+    assert "caveats" in made, made
+    return list(made["caveats"])
+
+
 def test_rows_that_the_version_was_trained_on_are_counted(tmp_path: Path) -> None:
     """They say nothing about new ones; rows of the holdout do, and are the control."""
     version = timeless.version()
-
-    def caveats(past: pd.DataFrame) -> list[str]:
-        table = past.assign(arrival=timeless.START, probability=0.5)
-        steps = pd.to_timedelta(np.arange(len(table)), "min")
-        table["arrival"] = timeless.START + steps
-        source = timeless.write(tmp_path / f"{len(past)}", table)
-        made = examined(source, version=version)[2]
-        assert "caveats" in made, made
-        return list(made["caveats"])
-
     mixed = pd.concat([version.train.head(500), version.holdout.head(700)])
-    assert "500 of 1,200 rows have the id of a row" in caveats(mixed)[0]
-    assert not any("trained on" in c for c in caveats(version.holdout.head(1100)))
+    assert "500 of 1,200 rows have the id" in caveats(tmp_path, mixed, version)[0]
+    others = caveats(tmp_path, version.holdout.head(1100), version)
+    assert not any("trained on" in caveat for caveat in others)
+
+
+def test_of_a_long_table_all_ids_are_looked_up_and_the_sample_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sixth of the training rows is kept: without the file, as many are counted."""
+    whole = timeless.version()
+    monkeypatch.setattr(reference.sample, "MAX_ROWS", 1000)
+    monkeypatch.setattr(reference.sample, "BATCH", 700)
+    timeless.build(tmp_path / "long")
+    version = reference.load(tmp_path / "long" / "build", "v1.0.0")
+    assert len(version.train) == len(version.holdout) == 1000
+    mixed = pd.concat([whole.train.head(500), whole.holdout.head(700)])
+    said = caveats(tmp_path, mixed, version)
+    assert "500 of 1,200 rows have the id of a row" in said[0]
+    assert "1,000 of the 6,000 rows trained on and 1,000 of the 3,000 " in said[1]
+    blind = caveats(tmp_path, mixed, replace(version, train_file=None))
+    assert "500 of 1,200" not in blind[0] and "have the id of a row" in blind[0]
 
 
 def test_the_interval_of_a_fall_knows_that_days_of_arrival_differ() -> None:

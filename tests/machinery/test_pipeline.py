@@ -18,7 +18,7 @@ import yaml
 from machinery import lengths, rows, warm
 from mlgitops.metrics import METRICS
 from mlgitops.pipeline import contract as terms
-from mlgitops.pipeline import manifest, parity
+from mlgitops.pipeline import evaluate, fitting, manifest, parity
 from mlgitops.pipeline import train as stage
 from mlgitops.pipeline.contract import Contract
 
@@ -191,6 +191,31 @@ def test_evaluate_measures_the_exported_model(built: Path) -> None:
 
 
 @pytest.mark.slow
+def test_evaluate_holds_one_row_group_of_the_holdout(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And writes the same bytes, however the file is cut."""
+    folder = Path(shutil.copytree(built, tmp_path / "cut"))
+    path, metrics = folder / "build/holdout.parquet", folder / "build/metrics.json"
+    table, before, held = pd.read_parquet(path), metrics.read_bytes(), list[int]()
+
+    def counted(*given: Any) -> Any:
+        predictions = fitting.score(*given)
+        held.append(len(predictions))
+        return predictions
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(evaluate, "score", counted)
+    for size in (len(table), len(table) // 7):
+        table.to_parquet(path, index=False, row_group_size=size)
+        metrics.unlink()
+        monkeypatch.setattr(sys, "argv", STAGES["evaluate"]["cmd"].split()[3:])
+        evaluate.main()
+        assert metrics.read_bytes() == before
+        assert max(held) == size and sum(held) == len(table)
+        held.clear()
+
+
 @pytest.mark.parametrize("estimator", lengths.turn(["hist_gradient_boosting", LINEAR]))
 def test_training_twice_gives_the_same_bytes(
     built: Path, tmp_path: Path, estimator: str

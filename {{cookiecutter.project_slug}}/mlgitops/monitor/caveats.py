@@ -6,7 +6,7 @@ out without a word reads as one that passed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mlgitops.monitor.comparable import TOPICS, first_time, show_weekdays
@@ -48,7 +48,7 @@ def of(
     return sentences
 
 
-def trained(ids: pd.Series, known: pd.Series) -> list[str]:
+def trained(ids: pd.Series, known: Iterable[object]) -> list[str]:
     """Return a sentence where rows of a window were trained on, by their ids."""
     count = int(ids.isin(set(known)).sum())
     if not count:
@@ -57,6 +57,24 @@ def trained(ids: pd.Series, known: pd.Series) -> list[str]:
         f"{count:,} of {plural(len(ids), 'row')} have the id of a row that this "
         "version was trained on. On those a model does better than on new ones, so "
         "performance, calibration and slices look better than they are."
+    ]
+
+
+def drawn(
+    counts: tuple[int, int], kept: tuple[pd.DataFrame, pd.DataFrame]
+) -> list[str]:
+    """Return a sentence where samples stand for the rows trained on or held out."""
+    names = ("rows trained on", "rows held out")
+    parts = [
+        f"{len(rows):,} of the {count:,} {name}"
+        for name, count, rows in zip(names, counts, kept, strict=True)
+        if count > len(rows)
+    ]
+    if not parts:
+        return []
+    return [
+        f"A random sample, the same at each run, stands for the reference: "
+        f"{' and '.join(parts)}."
     ]
 
 

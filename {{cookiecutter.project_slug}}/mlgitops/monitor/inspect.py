@@ -147,7 +147,8 @@ def _examine(inputs: _Inputs) -> Window:
     used = list(reference.manifest["columns"])
     evidence.used = [*used, *comparable.names(contract, used)]
     evidence.caveats = [
-        *caveats.trained(valid[contract.id], reference.train[contract.id]),
+        *caveats.trained(valid[contract.id], reference.trained(valid[contract.id])),
+        *caveats.drawn(reference.counts, (reference.train, reference.holdout)),
         *caveats.sampled(log.sample, {entry.sample for entry in entries}),
         *caveats.of(contract, valid, limits, reference.sensitive),
     ]

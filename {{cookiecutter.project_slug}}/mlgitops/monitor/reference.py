@@ -1,10 +1,12 @@
 """The reference: the rows that the serving version was trained and judged on.
 
-Of a table of more than `sample.MAX_ROWS` rows, a seeded sample stands for it.
+Of a table of more than `sample.MAX_ROWS` rows, a seeded sample stands for it. Which
+rows of a window were trained on is looked up among all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,8 @@ class Reference:
     holdout: pd.DataFrame
     importance: dict[str, float] = field(default_factory=dict)
     sensitive: tuple[str, ...] = ()  # never logged; labels may carry them
+    train_file: Path | None = None  # of all training rows, where `train` is a sample
+    counts: tuple[int, int] = (0, 0)  # of rows trained on and held out, samples or not
 
     @property
     def full_contract(self) -> Contract:
@@ -63,6 +67,14 @@ class Reference:
         import pandas as pd
 
         return pd.concat([self.train, self.holdout], ignore_index=True)
+
+    def trained(self, ids: Iterable[object]) -> set[object]:
+        """Return which of these ids are of training rows, whatever the sample has."""
+        wanted, name = set(ids), self.contract.id
+        if self.train_file is None:
+            return wanted.intersection(self.train[name])
+        parts = sample.values(self.train_file, name)
+        return set().union(*(wanted.intersection(values) for values in parts))
 
 
 def outputs(contract: Contract) -> tuple[str, str]:
@@ -110,7 +122,8 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
         raise verify.VerifyError(f"{train} is not the reviewed file.")
     path = verify.contract_path(folder)
     contract = Contract.read(path.read_text(encoding="utf-8"))
-    holdout_rows = sample.table(holdout)
+    counts = sample.count(train), sample.count(holdout)
+    holdout_rows = sample.table(holdout, sample.MAX_ROWS)
     model = Model(folder / "model.onnx", contract, list(manifest["columns"]))
     sensitive = contract.sensitive  # never in the log
     columns = {n: c for n, c in contract.columns.items() if n not in sensitive}
@@ -123,10 +136,12 @@ def load(folder: Path, version: str, manifest_sha256: str | None = None) -> Refe
         verify.sha256_file(folder / verify.MANIFEST),
         manifest,
         logged,
-        sample.table(train),
+        sample.table(train, sample.MAX_ROWS),
         holdout_rows,
         model.importance(holdout_rows),
         sensitive,
+        train if counts[0] > sample.MAX_ROWS else None,
+        counts,
     )
 
 

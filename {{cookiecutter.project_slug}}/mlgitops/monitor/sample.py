@@ -122,7 +122,9 @@ def table(path: Path, max_rows: int = MAX_ROWS) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    from mlgitops.pipeline.row_groups import IN_PIECES
+
+    with pq.ParquetFile(path, **IN_PIECES) as file:
         rows = int(file.metadata.num_rows)
         if rows <= max_rows:
             return file.read().to_pandas()
@@ -134,6 +136,24 @@ def table(path: Path, max_rows: int = MAX_ROWS) -> pd.DataFrame:
             parts.append(batch.filter(chosen))
             start += len(batch)
         return pa.Table.from_batches(parts).to_pandas()
+
+
+def count(path: Path) -> int:
+    """Return how many rows a Parquet file has."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
+def values(path: Path, name: str) -> Iterator[list[object]]:
+    """Yield all values of a column of a Parquet file, some at a time."""
+    import pyarrow.parquet as pq
+
+    from mlgitops.pipeline.row_groups import IN_PIECES
+
+    with pq.ParquetFile(path, **IN_PIECES) as file:
+        for batch in file.iter_batches(BATCH, columns=[name]):
+            yield batch.to_pandas()[name].tolist()
 
 
 def _after(file: BinaryIO, stretch: Stretch, offset: int) -> tuple[int, bytes]:

@@ -1,6 +1,8 @@
 """Stage evaluate: score the exported model on the holdout.
 
 python -m mlgitops evaluate MODEL MANIFEST HOLDOUT METRICS
+
+One row group of the holdout is held at once; of all rows target and prediction alone.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ import sys
 from pathlib import Path
 from typing import Required, TypedDict
 
-import pandas as pd
+import numpy as np
+from pyarrow import parquet
 
 from mlgitops import metrics
 from mlgitops.pipeline import imports, intervals, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import inputs, truth
 from mlgitops.pipeline.fitting import score
+from mlgitops.pipeline.row_groups import Rows
 from mlgitops.pipeline.task import TASKS, Array
 
 
@@ -82,14 +86,30 @@ def evaluate(model: Path, manifest: Path, holdout: Path, out: Path) -> None:
     params = settings.load(Path("params.yaml").read_bytes())
     bins = settings.evaluate(params).bins
     version: Version = json.loads(manifest.read_text())
-    rows, task = pd.read_parquet(holdout), contract.task
-    arrays = inputs(rows, contract, version["columns"])
-    p = score(model.read_bytes(), arrays, TASKS[task].output)
-    result = score_model(task, truth(rows, contract), p, version, bins)
+    task = contract.task
+    y, p = _scored(holdout, model.read_bytes(), contract, version["columns"])
+    result = score_model(task, y, p, version, bins)
     imports.demand_listed("evaluate")
     out.write_text(json.dumps(result, sort_keys=True, indent=2) + "\n")
     primary = metrics.METRICS[task][0]
-    print(f"{out}: {primary.label} {result[primary.key]:.4f} on {len(rows):,} rows")
+    print(f"{out}: {primary.label} {result[primary.key]:.4f} on {len(y):,} rows")
+
+
+def _scored(
+    holdout: Path, model: bytes, contract: Contract, columns: list[str]
+) -> tuple[Array, Array]:
+    """Return the target [n] and the prediction, [n] or [n, k], of each row."""
+    with holdout.open("rb") as file:
+        about = parquet.ParquetFile(file).metadata
+        groups = map(about.row_group, range(about.num_row_groups))
+        largest = max((group.num_rows for group in groups), default=1)
+    read, output = [*columns, contract.target], TASKS[contract.task].output
+    targets, predictions = [], []
+    for rows in Rows(holdout, max(largest, 1)).batches(read):
+        targets.append(truth(rows, contract))
+        arrays = inputs(rows, contract, columns)
+        predictions.append(score(model, arrays, output))
+    return np.concatenate(targets), np.concatenate(predictions)
 
 
 def main() -> None:
