@@ -34,6 +34,7 @@ PEAK = 8_000  # MB
 DISK = 450  # bytes of a row: the CSV, its Parquet files in storage and beside, the log
 SPARE = 0.9  # of the memory that is free, that a command may take
 SHIPPED, BATCHED = "as shipped", "in batches"
+SAME = ("data", "monitor")  # look at neither setting: measured once
 BATCHED_FROM = 1_000_000  # rows; of fewer there is one batch or few
 BATCH = 100_000  # rows held at once
 ESTIMATOR = """
@@ -74,11 +75,12 @@ def measured(rows: int, ways: dict[str, Commands]) -> dict[str, dict[str, Cost]]
         for way, commands in ways.items():
             if way == BATCHED:
                 in_batches(home)
-            brought = {"data": costs[SHIPPED]["data"]} if costs else {}  # for all ways
-            others = {n: words for n, words in commands.items() if n not in brought}
-            costs[way] = brought | {
-                command: _cost(command, words, home, rows)
-                for command, words in others.items()
+            before = costs.get(SHIPPED, {})
+            costs[way] = {
+                command: before[command]
+                if command in SAME and command in before
+                else _cost(command, words, home, rows)
+                for command, words in commands.items()
             }
         return costs
 
@@ -232,17 +234,17 @@ def pays(ways: Ways) -> list[str]:
     """Return what the settings cost and save at each size, and where they begin to."""
     lines, saving = [], list[int]()
     for rows, batched in ways[BATCHED].items():
-        names = [n for n in batched if n in ways[SHIPPED].get(rows, {}) and n != "data"]
+        whole = ways[SHIPPED].get(rows, {})
+        names = [n for n in batched if n in whole and n not in SAME]
         if not names:
             continue
-        whole = ways[SHIPPED][rows]
         cpu = sum(batched[n].cpu for n in names) / sum(whole[n].cpu for n in names)
         peaks = [max(costs[n].peak for n in names) for costs in (whole, batched)]
         saving += [rows] * (peaks[1] < peaks[0])
         lines.append(
-            f"At {rows:,} rows the largest process after `data` takes {peaks[0]:,.0f} "
-            f"MB {SHIPPED} and {peaks[1]:,.0f} MB {BATCHED}, which takes {cpu:.1f} "
-            "times the CPU seconds."
+            f"At {rows:,} rows the largest process of what the settings change takes "
+            f"{peaks[0]:,.0f} MB {SHIPPED} and {peaks[1]:,.0f} MB {BATCHED}, for "
+            f"{cpu:.1f} times the CPU seconds."
         )
     if lines:
         least = f"{min(saving):,} rows is the smallest" if saving else "No size is one"
@@ -306,9 +308,9 @@ def write(ways: Ways, sentences: list[str]) -> None:
         f"seconds, and the memory of the largest process. *{SHIPPED.capitalize()}* is",
         f"without a setting; *{BATCHED}* is with `prepare.batch` and `train.batch` of",
         f"{BATCH:,} rows, and XGBoost, which the latter needs, with as many trees as",
-        "large ([how](../docs/large.md)); `data` has no such setting. What a",
-        "comparison with a champion costs says `make validation`; what workers change",
-        "says `make cluster`.",
+        "large ([how](../docs/large.md)); `data` and `monitor` look at neither and are",
+        "measured once. What a comparison with a champion costs says",
+        "`make validation`; what workers change says `make cluster`.",
         "",
         *head(),
         *(line for rows in sizes for line in lines_of(ways, rows)),
