@@ -30,6 +30,7 @@ BLOCKS = (
     8  # of training rows, by time the newest; the one with the most twins is natural
 )
 CONFIDENCE = 0.9999  # of the interval: each proposal is asked, and few copy
+BITS = 4  # of a key, by which values are looked at apart: a sixteenth at once
 LEAST = 0.05  # of the holdout's rows, beyond what is natural: worth a caution
 SURE = 0.2  # of its values, and
 MOST = 0.8  # of those that have no twin by nature: copied beyond doubt
@@ -87,15 +88,15 @@ def find(
         groups = np.asarray(pd.factorize(train[contract.entity])[0])
         drawn = np.random.default_rng(0).permutation(int(groups.max()) + 1)
         order = np.argsort(drawn[groups], kind="stable")
-    blocks = order[own[order]]
-    foreign_first = np.argsort(own, kind="stable")
+    blocks = _blocks(order, own, len(holdout))
+    del order
     found = []
 
     def column(name: str) -> pd.Series:
         return pd.concat([holdout[name], train[name]], ignore_index=True)
 
     for keys in _keys(column, sets):
-        shares, pair = _compare(keys, len(holdout), blocks, foreign_first, groups)
+        shares, pair = _compare(keys, len(holdout), blocks, own, groups)
         copy = large.row(train, pair[1], [contract.id])
         ids = (holdout[contract.id].iloc[pair[0]], copy[contract.id])
         found.append(Copies(*shares, *ids))
@@ -125,39 +126,76 @@ def sentence(copies: Copies) -> str:
 def _compare(
     keys: Keys,
     count: int,
-    order: Codes,
-    foreign_first: Codes,
+    blocks: NDArray[np.int8],
+    own: NDArray[np.bool_],
     groups: Codes | None,
 ) -> tuple[tuple[int, int, float, float], tuple[int, int]]:
     """Return the numbers of `Copies`, and the position of a pair in both tables.
 
     The first `count` keys are the holdout's, the rest the training table's. A row of a
     block has a twin if its value is there twice, as it is there itself; with `groups`,
-    in two of them, as a holdout has no group of the training table.
+    in two of them, as a holdout has no group of the training table. Rows of one value
+    are looked at together, a share of all values at once.
     """
-    codes, values = pd.factorize(keys)
-    held, trained = codes[:count], codes[count:]
-    counts = np.bincount(trained, minlength=len(values))
-    if groups is not None:
-        pairs = np.unique(groups * len(values) + trained) % len(values)
-        counts = np.bincount(pairs, minlength=len(values))
-    present = _present(held, len(values))
-    twins = present & (counts > 0)
-    natural = [(0, 0)]
-    whole = max(len(order) - count // 2, 1)  # no block of less than half
-    for start in range(0, whole, count)[:BLOCKS]:
-        block = trained[order[start : start + count]]
-        own = _present(block, len(values))
-        natural.append((int((own & (counts > 1)).sum()), int(own.sum())))
+    shared, distinct, pair = 0, 0, None
+    natural = np.zeros((BLOCKS + 1, 2), np.int64)  # the last of rows in none
+    for part in _parts(keys):
+        held, rows = part[part < count], part[part >= count] - count
+        codes, values = pd.factorize(keys[part])
+        trained = codes[len(held) :]
+        counts = np.bincount(trained, minlength=len(values))
+        if groups is not None:
+            pairs = np.unique(groups[rows] * len(values) + trained) % len(values)
+            counts = np.bincount(pairs, minlength=len(values))
+        present = _present(codes[: len(held)], len(values))
+        twins = present & (counts > 0)
+        shared, distinct = shared + int(twins.sum()), distinct + int(present.sum())
+        for block in range(BLOCKS):
+            inside = _present(trained[blocks[rows] == block], len(values))
+            natural[block] += (inside & (counts > 1)).sum(), inside.sum()
+        copies = rows[twins[trained]]
+        if len(copies):
+            copy = int(copies[np.argmin(own[copies])])
+            pair = min(pair or (True, len(keys)), (bool(own[copy]), copy))
+    return _told(shared, distinct, natural[:BLOCKS]), _pair(keys, count, pair)
+
+
+def _parts(keys: Keys) -> Iterator[Codes]:
+    """Yield the positions of all keys, in order, those of one value in one part."""
+    digits = (keys >> np.uint64(64 - BITS)).astype(np.uint8)
+    for digit in range(1 << BITS):
+        part = np.flatnonzero(digits == digit)
+        if len(part):
+            yield part
+
+
+def _told(
+    shared: int, distinct: int, blocks: NDArray[np.int64]
+) -> tuple[int, int, float, float]:
+    """Return the numbers of `Copies`; a block has its twins and its values."""
+    natural = [(0, 0), *map(tuple, blocks.tolist())]
     hits, size = max(natural, key=lambda block: (block[0] / max(block[1], 1), block[1]))
-    shared, distinct = int(twins.sum()), int(present.sum())
     if not shared or not size:
-        return (shared, distinct, 1.0, -1.0), (0, 0)
+        return shared, distinct, 1.0, -1.0
     rows = np.array([[distinct], [size]], np.float64)
     _, low, _ = difference_of_shares(np.array([[shared], [hits]]), rows, CONFIDENCE)
-    copy = foreign_first[int(np.argmax(twins[trained[foreign_first]]))]
-    pair = int(np.argmax(held == trained[copy])), int(copy)
-    return (shared, distinct, hits / size, float(low[0])), pair
+    return shared, distinct, hits / size, float(low[0])
+
+
+def _pair(keys: Keys, count: int, copy: tuple[bool, int] | None) -> tuple[int, int]:
+    """Return the positions of a row held out and of its copy, in their tables."""
+    if copy is None:
+        return 0, 0
+    return int(np.argmax(keys[:count] == keys[count + copy[1]])), copy[1]
+
+
+def _blocks(order: Codes, own: NDArray[np.bool_], count: int) -> NDArray[np.int8]:
+    """Return in which block each row of the training table is, [n]; -1 in none."""
+    blocks, order = np.full(len(own), -1, np.int8), order[own[order]]
+    whole = max(len(order) - count // 2, 1)  # no block of less than half
+    for block, start in enumerate(range(0, whole, count)[:BLOCKS]):
+        blocks[order[start : start + count]] = block
+    return blocks
 
 
 def _present(codes: Codes, count: int) -> NDArray[np.bool_]:
@@ -188,7 +226,8 @@ def _keys(
         random = np.random.default_rng(0)
         for name in sorted({name for columns in sets for name in columns}):
             factor = random.integers(1, 2**63, dtype=np.uint64) | np.uint64(1)
-            key = _codes(column(name), step).astype(np.uint64) * factor
+            key = _codes(column(name), step).view(np.uint64)
+            key *= factor
             for columns in sets:
                 if name in columns:
                     keys[columns] = keys[columns] + key if columns in keys else key
@@ -199,10 +238,12 @@ def _codes(column: pd.Series, step: float) -> Codes:
     """Return a whole number per value [n]; near numbers have the same."""
     if not pd.api.types.is_numeric_dtype(column):
         return np.asarray(pd.factorize(column)[0])
-    values = column.to_numpy(np.float64, na_value=np.nan)
-    values = np.where(np.isfinite(values), values, np.nan)
+    values = column.to_numpy(np.float64, na_value=np.nan, copy=True)
+    values[~np.isfinite(values)] = np.nan
     if np.isnan(values).all():
         return np.zeros(len(values), np.int64)
     unit = step * float(np.nanstd(values)) or 1.0
-    steps = np.round((values - np.nanmean(values)) / unit)
-    return np.asarray(np.nan_to_num(steps, nan=2.0**50), np.int64)
+    values -= np.nanmean(values)
+    values /= unit
+    steps = np.round(values, out=values)
+    return np.nan_to_num(steps, copy=False, nan=2.0**50).astype(np.int64)
