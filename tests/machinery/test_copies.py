@@ -2,6 +2,8 @@
 are alike by nature are not taken for copies.
 """
 
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +170,33 @@ def test_flights_put_back_are_refused() -> None:
     )
     seen = copies.find(pd.concat([train, copy]), held, terms, inputs, train)
     assert seen and seen.sure
+
+
+@pytest.mark.parametrize("by_group", [False, True])
+def test_values_are_looked_at_a_share_at_a_time(
+    by_group: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the numbers of all at once, and in less memory."""
+    random, peaks = np.random.default_rng(0), []
+    keys = random.integers(0, 60_000, 120_000).astype(np.uint64)
+    keys *= np.uint64(0x9E3779B97F4A7C15)
+    own = random.random(100_000) < 0.9
+    blocks = copies._blocks(random.permutation(100_000), own, 20_000)
+    groups = random.integers(0, 3_000, 100_000) if by_group else None
+    told = []
+    for parts in (copies._parts, at_once):
+        monkeypatch.setattr(copies, "_parts", parts)
+        tracemalloc.start()
+        told.append(copies._compare(keys, 20_000, blocks, own, groups))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert told[0] == told[1]
+    (shared, values, natural, _), (held, copy) = told[0]
+    assert 0 < shared < values and 0 < natural < 1
+    assert keys[held] == keys[20_000 + copy] and not own[copy]
+    assert peaks[0] < peaks[1] / 2
+
+
+def at_once(keys: copies.Keys) -> Iterator[copies.Codes]:
+    """Yield the positions of all keys together."""
+    yield np.arange(len(keys))
