@@ -86,12 +86,14 @@ def test_machinery_with_the_optional_libraries(
     lock = template / "requirements" / "boosters.txt"
     python = beside(generated, lock, tmp_path / "venv")
     files = ("test_libraries.py", "test_estimators.py", "test_out_of_core.py")
+    files = (*files, "test_large_life.py")
     libraries = ["xgboost or XGB", "lightgbm or LGBM", "CatBoost"]
     names = lengths.turn(libraries)
-    named = ("-v", "-k", " or ".join([*names, "takes_every_setting", "out_of_core"]))
+    always = ["takes_every_setting", "out_of_core", "large_life"]
+    named = ("-v", "-k", " or ".join([*names, *always]))
     said = generated.run(python, *machinery(template, *files), *named)
     others = len(libraries) - len(names)  # of each its one test of all settings
-    assert re.search(rf"\b{30 + 6 * len(names) + others} passed", said)
+    assert re.search(rf"\b{32 + 6 * len(names) + others} passed", said)
     assert "SKIPPED" not in said
 
 
