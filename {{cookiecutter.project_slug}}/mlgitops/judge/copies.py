@@ -246,4 +246,4 @@ def _codes(column: pd.Series, step: float) -> Codes:
     values -= np.nanmean(values)
     values /= unit
     steps = np.round(values, out=values)
-    return np.nan_to_num(steps, copy=False, nan=2.0**50).astype(np.int64)
+    return np.asarray(np.nan_to_num(steps, copy=False, nan=2.0**50), np.int64)
