@@ -440,11 +440,16 @@ class Held:
 
 
 @pytest.mark.parametrize("order", ["mixed", "sorted"])
+@pytest.mark.parametrize("least", [7, 125])
 def test_memory_is_that_of_a_batch(
-    order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    order: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of three times the rows no more are in memory; as a whole, all are."""
-    blocks = sorted_runs.Runs._blocks
+    """Of three times the rows no more are in memory; as a whole, all are.
+
+    Nor where there are more parts than are merged at once.
+    """
+    monkeypatch.setattr(sorted_runs, "LEAST", least)
+    read, merge = sorted_runs.Runs._read, sorted_runs.Runs._merge
     most = {}
     for count in (3_000, 9_000):
         frame = rows(count)
@@ -453,15 +458,59 @@ def test_memory_is_that_of_a_batch(
         for batch in (BATCH, None):
             held = Held()
 
-            def counted(*args: Any, held: Held = held) -> Iterator[pd.DataFrame]:
-                return map(held.add, blocks(*args))
+            def counted(*args: Any, held: Held = held) -> pd.DataFrame:
+                return held.add(read(*args))
 
-            monkeypatch.setattr(sorted_runs.Runs, "_blocks", counted)
+            def merged(*args: Any, held: Held = held) -> Iterator[pd.DataFrame]:
+                return map(held.add, merge(*args))
+
+            monkeypatch.setattr(sorted_runs.Runs, "_read", counted)
+            monkeypatch.setattr(sorted_runs.Runs, "_merge", merged)
             prepared(tmp_path, frame, "time", batch, held.add)
             most[count, batch] = held.most
     for count in (3_000, 9_000):
         assert most[count, None] == count
         assert BATCH <= most[count, BATCH] <= 2 * BATCH
+
+
+ROWS = 30  # of a part
+
+
+def merged_in_passes(folder: Path, parts: int) -> tuple[int, int]:
+    """Merge parts in no order; return how many rows were read, and at once."""
+    frame = pd.DataFrame({"order": np.random.default_rng(0).permutation(parts * ROWS)})
+    runs = sorted_runs.Runs(folder, ["order"], 100, parts)
+    seen = list[int]()
+    read = runs._read
+
+    def counted(blocks: Any, *args: Any) -> pd.DataFrame:
+        rows_read = read(blocks, *args)
+        seen.append(len(rows_read))
+        return rows_read
+
+    runs._read = counted  # type: ignore[method-assign]
+    for start in range(0, len(frame), ROWS):
+        runs.add(frame[start : start + ROWS])
+    before = sorted(folder.iterdir())
+    found = pd.concat(list(runs.merged()), ignore_index=True)
+    assert found["order"].tolist() == list(range(len(frame)))
+    again = pd.concat(list(runs.merged()), ignore_index=True)
+    assert again.equals(found)
+    assert sorted(runs.came()) == list(range(len(frame)))
+    left = {f.name for f in folder.iterdir()} - {f.name for f in before}
+    assert all(name.startswith("merged-") for name in left)
+    return sum(seen) // 2, max(seen)
+
+
+def test_rows_in_no_order_are_read_as_often_as_there_are_passes(
+    tmp_path: Path,
+) -> None:
+    """Twice the parts are twice the rows, or a pass more; a refill is half a batch."""
+    for parts, passes in ((7, 1), (8, 2), (49, 2), (50, 3)):
+        (tmp_path / str(parts)).mkdir()
+        rows_read, refill = merged_in_passes(tmp_path / str(parts), parts)
+        assert rows_read == passes * parts * ROWS
+        assert refill <= 50
 
 
 def test_what_was_read_of_a_file_is_not_held(

@@ -1,13 +1,16 @@
 """Sorts a table that does not fit in memory: sorted parts on disk, merged.
 
-Knuth, The Art of Computer Programming, vol. 3, 5.4: external sorting.
+Knuth, The Art of Computer Programming, vol. 3, 5.4: external sorting. Blocks are read
+in the order of their first keys (5.4.6, forecasting), many at a time. More parts than
+have a block each in memory are merged in passes, so that the time grows as n log n.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from mlgitops.pipeline.contract import ContractError
 from mlgitops.pipeline.schema import one_line
 
-LEAST = 1_000  # rows that are read of a part at once; fewer cost more than they save
+LEAST = 500  # rows of a block; to read fewer costs more than another pass
 OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 MIXED = (
     "prepare() of model/prepare.py gives a column values of several types ({cause}); "
@@ -28,23 +31,29 @@ MIXED = (
 Key = tuple[object, ...]
 
 
-class Run(NamedTuple):
-    """A sorted part in a file of its own, and the key of its first row."""
+class Block(NamedTuple):
+    """Some rows of a sorted part, and the key of the first of them."""
 
-    file: Path
     first: Key
+    file: Path
+    index: int  # in its file
+
+
+Run = list[Block]  # all rows of a sorted part, in their order
 
 
 class Runs:
     """The parts of a table that is sorted by the columns `keys`, no row twice.
 
-    `parts` says how many there will be: so many blocks are in memory at once, of about
-    `size` rows together.
+    `parts` says how many there will be. While parts are merged, a block of each is
+    held, half of `size` rows together, and so many more are read at once.
     """
 
     def __init__(self, folder: Path, keys: list[str], size: int, parts: int) -> None:
         self.keys, self.folder, self._runs = keys, folder, list[Run]()
-        self._block = max(LEAST, size // max(parts, 1))
+        self._most = max(2, size // (2 * LEAST))  # parts that are merged at once
+        self._block = max(1, size // (2 * min(max(parts, 1), self._most)))
+        self._refill = max(1, size // (2 * self._block))  # blocks
         self._schemas: list[pa.Schema] = []  # one, of all parts
         self._count = 0  # rows
         self.last: pd.Series | None = None  # of all rows
@@ -65,10 +74,8 @@ class Runs:
         came = self._count + frame.index.to_numpy(np.int64)
         (self.folder / f"{len(self._runs)}.came").write_bytes(came.tobytes())
         self._count += len(frame)
-        run = Run(self.folder / f"{len(self._runs)}.arrow", self._key(frame, 0))
-        with pa.ipc.new_file(run.file, table.schema, options=OPTIONS) as writer:
-            writer.write_table(table, max_chunksize=self._block)
-        self._runs.append(run)
+        file = self.folder / f"{len(self._runs)}.arrow"
+        self._runs.append(self._written(frame, table, file))
         if self.last is None or self._key(frame, -1) > tuple(self.last[self.keys]):
             self.last = frame.iloc[-1].copy()
 
@@ -85,11 +92,12 @@ class Runs:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """Yield all rows, or some columns of them, in the order of the parts."""
         for run in self._runs:
-            yield from self._blocks(run.file, columns)
+            for start in range(0, len(run), self._refill):
+                yield self._read(run[start : start + self._refill], columns)
 
     def came(self) -> NDArray[np.int64]:
         """Return where each row was before it was sorted, [n]."""
-        files = [run.file.with_suffix(".came") for run in self._runs]
+        files = [run[0].file.with_suffix(".came") for run in self._runs]
         return np.concatenate([np.fromfile(file, np.int64) for file in files])
 
     def different(self, name: str) -> list[object]:
@@ -100,58 +108,86 @@ class Runs:
         return list(values)
 
     def merged(self) -> Iterator[pd.DataFrame]:
-        """Yield all rows in their order, a block at a time."""
-        waiting = sorted(self._runs, key=lambda run: run.first, reverse=True)
-        heads: list[tuple[pd.DataFrame, Iterator[pd.DataFrame]]] = []
-        while waiting or heads:
-            while waiting and (not heads or waiting[-1].first <= self._end(heads)):
-                blocks = self._blocks(waiting.pop().file)
-                heads.append((next(blocks), blocks))
-            end, due, left = self._end(heads), [], []
-            for head, blocks in heads:
-                until = self._until(head, end)
-                if not until:
-                    left.append((head, blocks))
-                    continue
-                due.append(head.iloc[:until])
-                rest = head.iloc[until:] if until < len(head) else next(blocks, None)
-                if rest is not None:
-                    left.append((rest, blocks))
-            heads = left
-            block = pd.concat(due) if len(due) > 1 else due[0]
-            yield block.sort_values(self.keys, ignore_index=True)
+        """Yield all rows in their order, at most `size` at a time."""
+        runs, number = self._runs, 0
+        while len(runs) > self._most:
+            longer = list[Run]()
+            for start in range(0, len(runs), self._most):
+                together = runs[start : start + self._most]
+                longer.append([])
+                for frame in self._merge(together):
+                    file, number = self.folder / f"merged-{number}.arrow", number + 1
+                    table = pa.Table.from_pandas(frame, self.schema, False)
+                    longer[-1] += self._written(frame, table, file)
+                if runs is not self._runs:
+                    _remove(together)
+            runs = longer
+        yield from self._merge(runs)
 
-    def _end(self, heads: list[tuple[pd.DataFrame, Iterator[pd.DataFrame]]]) -> Key:
-        """Return the key up to which the blocks in memory have all rows."""
-        return min(self._key(head, -1) for head, _ in heads)
+    def _merge(self, runs: list[Run]) -> Iterator[pd.DataFrame]:
+        """Yield the rows of some parts in their order.
 
-    def _until(self, frame: pd.DataFrame, end: Key) -> int:
-        """Return how many rows of a sorted table are not after a key."""
-        rows = range(len(frame))
-        return bisect_right(rows, end, key=lambda row: self._key(frame, row))
+        A row before all that is not read yet has its turn; of each part the others are
+        in the last block that was read.
+        """
+        blocks = sorted(chain.from_iterable(runs), key=lambda block: block.first)
+        waiting = list[pd.DataFrame]()
+        for start in range(0, len(blocks), self._refill):
+            after = start + self._refill
+            waiting.append(self._read(blocks[start:after]))
+            table = pd.concat(waiting) if len(waiting) > 1 else waiting[0]
+            waiting.clear()
+            table = table.sort_values(self.keys, ignore_index=True)
+            end = len(table)
+            if after < len(blocks):
+                end = self._before(table, blocks[after].first)
+                waiting.append(table.iloc[end:].copy())
+            if end:
+                yield table.iloc[:end]
+
+    def _before(self, table: pd.DataFrame, key: Key) -> int:
+        """Return how many rows of a sorted table are before a key."""
+        rows = range(len(table))
+        return bisect_left(rows, key, key=lambda row: self._key(table, row))
 
     def _key(self, frame: pd.DataFrame, row: int) -> Key:
         """Return what one row is sorted by."""
         return tuple(frame[name].iloc[row] for name in self.keys)
 
-    def _blocks(
-        self, path: Path, columns: Sequence[str] | None = None
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the blocks of a part in their order; the file is closed between two."""
-        names = list(columns or self.schema.names)
+    def _written(self, frame: pd.DataFrame, table: pa.Table, file: Path) -> Run:
+        """Write a sorted table, in pandas and in Arrow, as blocks of a file."""
+        starts = range(0, len(frame), self._block)
+        with pa.ipc.new_file(file, table.schema, options=OPTIONS) as writer:
+            for start in starts:
+                (block,) = table.slice(start, self._block).combine_chunks().to_batches()
+                writer.write_batch(block)
+        return [Block(self._key(frame, s), file, n) for n, s in enumerate(starts)]
+
+    def _read(
+        self, blocks: Sequence[Block], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the rows of some blocks; of one file they are in their order."""
+        names, indices = list(columns or self.schema.names), dict[Path, list[int]]()
+        for block in blocks:
+            indices.setdefault(block.file, []).append(block.index)
         schema = pa.schema([self.schema.field(name) for name in names])
         fields = sorted(self.schema.get_field_index(name) for name in names)
         options = pa.ipc.IpcReadOptions(included_fields=fields)
-        index, count = 0, 1
-        while index < count:
+        tables = list[pa.Table]()
+        for file, own in indices.items():
             with (
-                pa.OSFile(str(path)) as source,
+                pa.OSFile(str(file)) as source,
                 pa.ipc.open_file(source, options=options) as reader,
             ):
-                count = reader.num_record_batches
-                block = pa.Table.from_batches([reader.get_batch(index)])
-            yield block.select(names).cast(schema).to_pandas()
-            index += 1
+                table = pa.Table.from_batches([reader.get_batch(n) for n in own])
+            tables.append(table.select(names).cast(schema))
+        return pa.concat_tables(tables).to_pandas()
+
+
+def _remove(runs: list[Run]) -> None:
+    """Remove the files of some parts."""
+    for file in {block.file for run in runs for block in run}:
+        file.unlink()
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
