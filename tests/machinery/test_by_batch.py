@@ -6,6 +6,8 @@ And holds no more than a batch, whatever the table's size.
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -339,6 +341,74 @@ def test_an_id_of_another_type_in_a_later_batch_is_found(tmp_path: Path) -> None
     frame.loc[2400, "order"] = 3.0
     with pytest.raises(ContractError, match="2 of 2,500 values are repeated"):
         prepared(tmp_path, frame, "time", clean=clean)
+
+
+def every_other(frame: pd.DataFrame, *values: Callable[[int], object]) -> pd.DataFrame:
+    """Return rows whose ids are made by these functions in turn."""
+    made = [values[n % len(values)](n) for n in range(len(frame))]
+    return frame.assign(order=pd.Series(made, dtype=object))
+
+
+SEVERAL: dict[str, tuple[str, Clean]] = {  # what is said, of which table
+    "numbers and texts": (
+        r'"order": of 2,500 values are 1,250 numbers \(such as 0\), 1,250 text \(such '
+        r"as o1\).*astype\(str\)",
+        lambda f: every_other(f, int, lambda n: f"o{n}"),
+    ),
+    "bytes and texts": (
+        "1,250 bytes .* 1,250 text",
+        lambda f: every_other(f, lambda n: b"%d" % n, lambda n: f"o{n}"),
+    ),
+    "decimals": ("decimals .* numbers", lambda f: every_other(f, Decimal, float)),
+    "dates": (
+        "dates .* text",
+        lambda f: every_other(
+            f, lambda n: date(2025, 1, 1 + n % 28), lambda n: f"o{n}"
+        ),
+    ),
+    "lists": ("2,500 values of the type list", lambda f: every_other(f, lambda n: [n])),
+    "maps": ("the type dict", lambda f: every_other(f, lambda n: {"n": n})),
+    "sets": ("the type set", lambda f: every_other(f, lambda n: {n})),
+    "pairs": ("the type tuple", lambda f: every_other(f, int, lambda n: (n,))),
+    "large": ("more than 64 bits", lambda f: every_other(f, lambda n: 10**30 + n)),
+    "arrays": ("type list", lambda f: every_other(f, lambda n: np.arange(2) + n)),
+    "arrays of a number": (
+        r"2,500 of 2,500 values are not numbers \(such as \[0, 1\]\)",
+        lambda f: f.assign(price=pd.Series([np.arange(2)] * len(f), dtype=object)),
+    ),
+    "twins": (
+        '"price" is in the table twice',
+        lambda f: pd.concat([f, f[["price"]]], axis=1),
+    ),
+    "nothing": ("returns NoneType, not a table", lambda f: None),  # type: ignore
+    "a column": ("returns Series, not a table", lambda f: f["price"]),  # type: ignore
+    "no such column": (
+        r"test_by_batch.py:\d+: prepare\(\) .* fails on this table of 2,500 rows "
+        r"\(KeyError: 'nothing'\)",
+        lambda f: f[["nothing"]] if "nothing" in f else f["nothing"],  # type: ignore
+    ),
+    "another type": ("TypeError", lambda f: f.assign(shop=f["shop"] + 1)),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_whatever_a_table_holds_is_one_sentence(name: str, tmp_path: Path) -> None:
+    """What pandas and Arrow raise, half of it no ValueError, names no column."""
+    sentence, clean = SEVERAL[name]
+    for batch in (None, 10_000):
+        with pytest.raises(ContractError, match=sentence):
+            prepared(tmp_path, table("time"), "time", batch, clean)
+
+
+def test_ids_of_one_type_pass(tmp_path: Path) -> None:
+    """The control: also those that pandas holds as objects."""
+    days = [date(1990, 1, 1) + timedelta(days=n) for n in range(2500)]
+    for clean in (
+        lambda f: every_other(f, Decimal),
+        lambda f: every_other(f, days.__getitem__),
+        lambda f: every_other(f, int, lambda n: n + 0.5),
+    ):
+        assert len(prepared(tmp_path, table("time"), "time", None, clean)[0])
 
 
 def test_ids_that_nothing_orders_are_one_sentence(tmp_path: Path) -> None:

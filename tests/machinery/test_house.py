@@ -34,6 +34,7 @@ SERVING = {
 PURE = {f"mlgitops.pipeline.{name}" for name in ("contract", "data", "schema", "task")}
 PURE |= {f"mlgitops.{n}" for n in ("pipeline.settings", "settings", "space")}  # params
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("golden", "manifest", "sides", "words")}
+PURE |= {"mlgitops.pipeline.kinds"}
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("folds", "intervals")}
 PURE |= {f"mlgitops.pipeline.{n}" for n in ("reweighing", "weights")}
 PURE |= {"mlgitops.pipeline.provenance"}

@@ -4,9 +4,11 @@ import contextlib
 import io
 import json
 import math
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,12 +291,17 @@ sandbox.confine(memory=2_000_000_000, seconds=5)
 """
 
 
-def child(tmp_path: Path, patch: pytest.MonkeyPatch, code: str) -> None:
-    """Run code as the judge runs its children."""
+def plant(tmp_path: Path, patch: pytest.MonkeyPatch, code: str) -> None:
+    """Let `planted` be a module with this code."""
     here = Path.cwd()
     (tmp_path / "mlgitops").symlink_to(here / "mlgitops")
     (tmp_path / "planted.py").write_text(CHILD.format(code))
     patch.chdir(tmp_path)
+
+
+def child(tmp_path: Path, patch: pytest.MonkeyPatch, code: str) -> None:
+    """Run code as the judge runs its children."""
+    plant(tmp_path, patch, code)
     sandbox.run("model_file", "planted", tmp_path / "seen")
 
 
@@ -321,6 +328,44 @@ def test_a_child_at_its_limit_is_a_refusal(
 ) -> None:
     with pytest.raises(Refused, match=why):
         child(tmp_path, monkeypatch, code)
+
+
+WRITES = """
+import subprocess, time
+if len(sys.argv) > 2:
+    for n in range(100):
+        open(f"{sys.argv[1]}/{n}", "wb").write(bytes(1_000_000))
+        time.sleep(0.02)
+else:
+    sys.exit(subprocess.call([sys.executable, "-m", "planted", sys.argv[1], "child"]))
+"""
+
+
+@pytest.mark.parametrize("most", [20_000_000, 10**12])
+def test_a_child_that_fills_the_disk_by_small_files_is_a_refusal(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is near the limit of one; a child of the child writes them."""
+    monkeypatch.setattr(sandbox, "SHARE", 1.0)
+    usage = SimpleNamespace(free=most)
+    monkeypatch.setattr(sandbox.shutil, "disk_usage", lambda _: usage)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    plant(tmp_path, monkeypatch, WRITES)
+
+    def judged() -> None:
+        sandbox.run("judge", "planted", scratch, folder=scratch)
+
+    if most > 10**9:  # the control: all of them, where the disk has room
+        judged()
+        assert sandbox.taken(scratch) >= 100_000_000
+        return
+    with pytest.raises(Refused, match="on the disk, and may have 20,000,000"):
+        judged()
+    size = sandbox.taken(scratch)
+    assert 20_000_000 < size < 60_000_000
+    time.sleep(0.3)
+    assert sandbox.taken(scratch) == size  # nothing writes on
 
 
 @pytest.mark.parametrize("leaves", [True, False])

@@ -70,7 +70,7 @@ def _page(
             copy(candidate.folder / name, folder)
         (folder / FACTS).write_bytes(msgspec.json.encode(known))
         storage.pull(tables, folder)
-        sandbox.run("judge", __name__, folder, seconds=SECONDS)
+        sandbox.run("judge", __name__, folder, seconds=SECONDS, folder=folder)
         return (folder / EXPLAINED).read_bytes()
 
 

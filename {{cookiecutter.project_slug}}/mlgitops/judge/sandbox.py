@@ -5,12 +5,15 @@ environment, no new privileges, and a parent whose memory and environment it can
 read. What it is not: a container; the network is not closed.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,13 +27,24 @@ MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes it h
 MEMORY = max(LEAST, MACHINE // 2)  # ten million rows need a larger machine
 SECONDS = 900
 LARGEST = 1_000_000_000  # bytes of any one file it may write
+SHARE = 0.5  # of the free disk, that all files in its folder may take
+LOOK = 0.2  # seconds between two looks at the folder
+BLOCK = 512  # bytes of what stat(2) counts
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
-def run(check: str, module: str, *arguments: str | Path, seconds: float = 0) -> None:
+def run(
+    check: str,
+    module: str,
+    *arguments: str | Path,
+    seconds: float = 0,
+    folder: Path | None = None,
+) -> None:
     """Run ``python -m module`` from main's code; ``check`` is the check that fails.
 
-    It may take so many `seconds`; 0 is as many as any part of the judge.
+    It may take so many `seconds`; 0 is as many as any part of the judge. It and its
+    children may fill `SHARE` of the free disk in a folder, and what a disk takes in
+    `LOOK` more.
 
     Raises:
         Refused: it was stopped by a limit, crashed, or ended with its own refusal.
@@ -38,19 +52,51 @@ def run(check: str, module: str, *arguments: str | Path, seconds: float = 0) -> 
     seal()
     seconds = seconds or SECONDS
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    try:
-        done = subprocess.run(
-            command,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as error:
-        reason = f"it took longer than {seconds} seconds"
-        raise Refused(check, reason) from error
-    if done.returncode:
-        raise Refused(check, _ending(done.returncode, done.stderr))
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(
+        command, env=environment(), stdin=subprocess.DEVNULL, **pipes
+    ) as child:
+        try:
+            stderr = _watch(check, child, seconds, folder)
+        finally:
+            child.kill()
+    if child.returncode:
+        raise Refused(check, _ending(child.returncode, stderr))
+
+
+def _watch(
+    check: str, child: subprocess.Popen[bytes], seconds: float, folder: Path | None
+) -> bytes:
+    """Wait for a child; return its errors, or refuse what it takes or writes."""
+    end, allowed = time.monotonic() + seconds, 0
+    if folder:
+        allowed = taken(folder) + int(shutil.disk_usage(folder).free * SHARE)
+    while True:
+        left = end - time.monotonic()
+        try:
+            wait = min(left, LOOK) if folder else left
+            return child.communicate(timeout=max(wait, 0))[1]
+        except subprocess.TimeoutExpired as error:
+            if folder and (size := taken(folder)) > allowed:
+                reason = (
+                    f"it had {size:,} bytes on the disk, and may have {allowed:,} "
+                    f"({SHARE:.0%} of what was free): judge fewer rows, or on a larger "
+                    "disk"
+                )
+                raise Refused(check, reason) from error
+            if time.monotonic() >= end:
+                reason = f"it took longer than {seconds} seconds"
+                raise Refused(check, reason) from error
+
+
+def taken(folder: Path) -> int:
+    """Return the bytes that all files of a folder take on the disk."""
+    size = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(path, name)).st_blocks * BLOCK
+    return size
 
 
 def seal() -> None:

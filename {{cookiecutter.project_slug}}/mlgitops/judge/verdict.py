@@ -102,7 +102,7 @@ def consider(case: Case) -> None:
             )
         if case.champion:
             case.not_replayed = requests.bring(case.folder, contract())
-        sandbox.run("judge", "mlgitops.judge.judge", case.folder)
+        sandbox.run("judge", "mlgitops.judge.judge", case.folder, folder=case.folder)
         case.judgement = judgement.decode((case.folder / "judgement.json").read_bytes())
         case.checks += case.judgement.checks
         _add_shadow(case)

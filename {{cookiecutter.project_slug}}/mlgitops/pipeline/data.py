@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mlgitops.pipeline import sides
+from mlgitops.pipeline import kinds, sides
 from mlgitops.pipeline.contract import WHOLE, Column, Contract, ContractError
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import Prepare, check_split
@@ -111,12 +111,20 @@ def check(
     unknown = [c for c in frame.columns if c not in allowed]
     if missing:
         raise ContractError(_absent(missing[0], frame))
+    if (twins := frame.columns[frame.columns.duplicated()]).size:
+        raise ContractError(
+            f'Column "{one_line(twins[0])}" is in the table twice; remove or rename '
+            "one in model/prepare.py, or correct the data."
+        )
     if unknown:
         raise ContractError(
             f'Column "{one_line(unknown[0])}" is unknown; correct the data or edit '
             "contract.yaml."
         )
     typed = _typed(frame[expected], contract)
+    for name in (contract.id, *contract.labelled_only):
+        if name in typed:
+            kinds.demand_one(typed[name], name)
     try:
         rules.validate(typed, lazy=True)
     except SchemaErrors as errors:
@@ -162,7 +170,7 @@ def _typed(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     categories = contract.kind("category", columns) + contract.kind("text", columns)
     texts, cast = {*categories, *contract.labelled_only}, {}
     for position, name in enumerate(frame.columns):
-        values, finite = frame[name], 0
+        values, finite = kinds.without_arrays(frame[name]), 0
         if name in datetimes:
             typed = times(values)
         elif name in texts:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 LOADED = """
     adaptation arrays binning boosters calibration contract conversion convertible data
-    datetimes fitting folds foreign golden imports intervals learning manifest monotonic
-    operators out_of_core out_of_fold outputs parity pretrained provenance purity
-    reweighing row_groups schema settings sides stopping symbolic task texts threshold
-    tracing train training_rows weights words
+    datetimes fitting folds foreign golden imports intervals kinds learning manifest
+    monotonic operators out_of_core out_of_fold outputs parity pretrained provenance
+    purity reweighing row_groups schema settings sides stopping symbolic task texts
+    threshold tracing train training_rows weights words
 """.split()
 CODE = (  # what train loads
     *(f"mlgitops/pipeline/{name}.py" for name in LOADED),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import traceback
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from mlgitops.pipeline import by_batch, folds, imports, purity, row_groups, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
+from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import check_split
 from mlgitops.pipeline.task import TASKS
 from model.prepare import prepare as clean
@@ -34,7 +36,7 @@ def prepare(source: Path, train: Path, holdout: Path) -> None:
     if rules.batch:
         _by_batch(source, (train, holdout), contract, rules)
         return
-    rows = check(clean(_table(source)), contract)
+    rows = check(cleaned(_table(source)), contract)
     imports.demand_listed("prepare")
     attrs = _attributes(source, rules)
     for part, path in zip(split(rows, contract, rules), (train, holdout), strict=True):
@@ -56,11 +58,38 @@ def _by_batch(
             rows = row_groups.Rows(source, size)
         except ValueError as error:
             raise _unreadable(source) from error
-        table = by_batch.prepared(rows, clean, contract, folder)
+        table = by_batch.prepared(rows, cleaned, contract, folder)
         imports.demand_listed("prepare")
         by_batch.write(table, rules, outs, _attributes(source, rules))
     for path in outs:
         print(f"{path}: {summary(row_groups.Rows(path, size), contract)}")
+
+
+def cleaned(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what prepare() of model/prepare.py makes of a table.
+
+    Raises:
+        ContractError: it fails, with the line and why; it returns something else.
+    """
+    try:
+        rows = clean(table)
+    except (ContractError, OSError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [f for f in frames if "site-packages" not in f.filename][-1]
+        at = purity.location(last.filename, last.lineno or 0)
+        cause = one_line(f"{type(error).__name__}: {error}")
+        raise ContractError(
+            f"{at}: prepare() of model/prepare.py fails on this table of "
+            f"{len(table):,} rows ({cause}); correct that line, or the data."
+        ) from error
+    if not isinstance(rows, pd.DataFrame):
+        raise ContractError(
+            f"prepare() of model/prepare.py returns {type(rows).__name__}, not a "
+            "table: end it with `return rows`, a pandas DataFrame."
+        )
+    return rows
 
 
 def _attributes(source: Path, rules: settings.Prepare) -> dict[str, str]:
