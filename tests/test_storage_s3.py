@@ -187,6 +187,39 @@ def test_the_log_is_shipped_with_the_same_login(project: Project, address: str) 
     ]
 
 
+MARKED = """
+from mlgitops import storage
+from mlgitops.monitor import scan
+from mlgitops.production_data import opener
+address = "s3://models/marked"
+path = "models/marked/part.parquet"
+def mark():
+    return scan.marked(address, path, opener(address))
+def write(content):
+    storage.filesystem(address)[0].pipe_file(path, content)
+    storage.filesystem(address)[0].invalidate_cache()
+write(b"x" * 100)
+first = mark()
+assert first == mark(), (first, mark())
+system, _ = storage.filesystem(address)
+(listed,) = system.ls("models/marked", detail=True)
+assert first == f"100 {listed['ETag'].strip(chr(34))}", (first, listed)
+write(b"y" + b"x" * 99)
+assert mark().split()[0] == first.split()[0] and mark() != first
+write(b"x" * 100)
+assert mark() == first
+print("told apart")
+"""
+
+
+def test_a_rewritten_part_of_equal_size_is_another_one(
+    project: Project, address: str
+) -> None:
+    """So that a worker of a cluster reads what the list was made of, or says so."""
+    login = LOGIN.format(address=address)
+    assert python(project, MARKED, STORAGE_LOGIN=login).strip() == "told apart"
+
+
 ASKED = """
 from mlgitops.store import objects
 try:

@@ -14,8 +14,11 @@ import sys
 from typing import Any
 
 SILENT = 20  # seconds without a byte, or without a connection
+TRIES = 4  # of a request; Azure's package makes as many by itself, Google's six
 # Tries of S3's two packages, the one around the other: by themselves they make 25.
-BOTOCORE, S3FS = 2, 2  # what S3 refuses, what breaks off
+BOTOCORE, S3FS = 2, TRIES // 2  # what S3 refuses, what breaks off
+# What tries again in gcsfs: two send requests, one calls both, for another 36 tries.
+GCSFS = {"_request": TRIES, "_get_file_request": TRIES, "_get_file_concurrent": 1}
 HTTP = {"s3", "gs", "azure"}  # kinds whose packages speak it through aiohttp
 PROGRAM = __file__
 
@@ -53,6 +56,7 @@ def _tell(kind: str, silent: int) -> None:
 
         wait = ClientTimeout(total=None, sock_connect=silent, sock_read=silent)
         conf.setdefault("gs", {})["requests_timeout"] = wait
+        _gcsfs()
         # It logs a traceback for each failure, which its caller tells in a sentence.
         logging.getLogger("gcsfs").addHandler(logging.NullHandler())
     elif kind == "ssh":
@@ -64,6 +68,17 @@ def _azure(silent: int) -> None:
     from azure.storage.blob._shared import base_client_async as client
 
     client.CONNECTION_TIMEOUT = client.READ_TIMEOUT = silent
+
+
+def _gcsfs() -> None:
+    """Let a request be tried as often as S3's; gcsfs has its number in decorators."""
+    from gcsfs.core import GCSFileSystem
+    from gcsfs.retry import retry_request
+
+    for name, tries in GCSFS.items():
+        once = getattr(getattr(GCSFileSystem, name, None), "__wrapped__", None)
+        if once is not None:
+            setattr(GCSFileSystem, name, retry_request(retries=tries)(once))
 
 
 def _http(silent: int) -> None:

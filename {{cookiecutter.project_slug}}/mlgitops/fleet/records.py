@@ -240,10 +240,18 @@ def _wanted(ledger: Ledger) -> Iterator[tuple[str, tuple[str, type[Entry]]]]:
                 yield path, (name, type_)
 
 
+def _parsed(data: bytes) -> Any:
+    """Return what JSON says; what the fast parser refuses, such as NaN, is read too."""
+    try:
+        return msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return json.loads(data)
+
+
 def _record(path: str, data: bytes, type_: type[T]) -> T:
     """Return one record; ValueError with a sentence if it is of another kind."""
     try:
-        raw = json.loads(data)
+        raw = _parsed(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON: {error}") from error
     schema = raw.get("schema", SCHEMA) if isinstance(raw, dict) else SCHEMA

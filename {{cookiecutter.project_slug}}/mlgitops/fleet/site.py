@@ -3,16 +3,19 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import fields, replace
 from datetime import datetime
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+import msgspec
+
 from mlgitops import git
 from mlgitops.fleet import FleetError, compliance, page
-from mlgitops.fleet.compliance import Cell
+from mlgitops.fleet.compliance import Cell, Row
 from mlgitops.fleet.model import LEVELS, Model
 from mlgitops.machinery import machinery
 
@@ -20,6 +23,7 @@ MARK = ".fleet"  # in a folder that may be replaced, as it was written here
 DATA = "fleet.json"  # written last: without it a fleet is not whole
 PAGES = "gh-pages"  # the branch that GitHub Pages serves
 EXPLAINED = "explain"  # the folder of pages that explain a version
+CELLS = attrgetter(*(each.name for each in fields(Row)))  # of a threshold
 PAGE = re.compile(r"[\w.-]+-([0-9a-f]{12})\.html")  # of one of them
 
 
@@ -69,11 +73,11 @@ def explanations(folder: Path) -> dict[str, str]:
 
 def document(models: Sequence[Model], written: str) -> dict[str, Any]:
     """Return the fleet as JSON has it, without the thresholds: they are in the CSV."""
-    listed = [
-        {k: v for k, v in asdict(model).items() if k != "thresholds"}
-        | {"state": model.level}
-        for model in models
-    ]
+    listed = []
+    for model in models:  # asdict and astuple would copy each number by itself
+        facts = msgspec.to_builtins(replace(model, thresholds=[]))
+        del facts["thresholds"]
+        listed.append(facts | {"state": model.level})
     record = machinery().record()
     listed = [_finite(each) for each in listed]
     return {"schema": 1, "made": written, "machinery": record, "models": listed}
@@ -150,4 +154,4 @@ def _cells(models: Sequence[Model]) -> Iterator[tuple[Cell, ...]]:
     for model in models:
         for row in model.thresholds:
             about = (model.name, model.address, model.owner, model.risk)
-            yield (*about, *astuple(row))
+            yield (*about, *CELLS(row))

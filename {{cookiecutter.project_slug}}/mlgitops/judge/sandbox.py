@@ -52,9 +52,12 @@ def run(
     seal()
     seconds = seconds or SECONDS
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.DEVNULL, **pipes
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     ) as child:
         try:
             stderr = _watch(check, child, seconds, folder)

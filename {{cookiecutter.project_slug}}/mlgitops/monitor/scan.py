@@ -35,6 +35,7 @@ FEW = 100  # parts: fewer are read here before a cluster has begun (`make cluste
 TOGETHER = 8  # parts of a task: to send and take one costs as much as to read two
 AHEAD = 2  # tasks that a cluster has for each of its threads: one waits
 TAIL = 65_536  # bytes at the end of a part: its schema, sizes, smallest and largest
+SAME = ("etag", "md5hash", "mtime")  # by which storage tells two objects apart
 PACKAGES = ("numpy", "pyarrow", "pyyaml")  # by which a part is read
 FIELDS = attrgetter(*Entry.__dataclass_fields__)
 Fields = tuple[Any, ...]  # of an entry, as it travels: sooner read than an object
@@ -208,7 +209,8 @@ def _entries(log: Log, part: Part) -> list[Fields | None] | str:
 def marked(address: str, path: str, opened: Opened) -> str:
     """Return what tells a part from another file by its path.
 
-    That is its size, and on a disk, which may be another machine's, a hash of its end.
+    That is its size; at a remote address the etag, hash or time that storage has of it,
+    where it has one; on a disk, which may be another machine's, a hash of its end.
 
     Raises:
         ProductionDataError: it cannot be read.
@@ -219,9 +221,20 @@ def marked(address: str, path: str, opened: Opened) -> str:
             file.seek(0, io.SEEK_END)
             size = file.tell()
             file.seek(max(size - TAIL, 0) if on_disk else size)
-            return f"{size} {hashlib.sha256(file.read()).hexdigest()}"
+            end = hashlib.sha256(file.read()).hexdigest()
+            return f"{size} {end}" if on_disk else f"{size} {_told(file)}"
     except OSError as error:
         raise ProductionDataError(f"{path} cannot be read: {error}") from error
+
+
+def _told(file: Any) -> str:
+    """Return what storage says of an open object that changes with it; "" if nothing.
+
+    A list of Azure has its etag without the quotes that the object itself has it with.
+    """
+    details = getattr(file, "details", None) or {}
+    known = {name.lower(): each for name, each in details.items() if each}
+    return next((str(known[n]).strip('"') for n in SAME if n in known), "")
 
 
 def _same(log: Log, part: Part) -> Opened:

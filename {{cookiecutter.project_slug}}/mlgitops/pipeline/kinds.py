@@ -18,7 +18,9 @@ from mlgitops.pipeline.schema import one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {  # of values that have an order and a type in Parquet
+KINDS: dict[
+    str, type | tuple[type, ...]
+] = {  # of values that have an order and a type in Parquet
     "text": str,
     "true or false": (bool, np.bool_),
     "numbers": (int, float, np.integer, np.floating),

@@ -36,7 +36,7 @@ class Block(NamedTuple):
 
     first: Key
     file: Path
-    index: int  # in its file
+    number: int  # in its file
 
 
 Run = list[Block]  # all rows of a sorted part, in their order
@@ -167,14 +167,14 @@ class Runs:
         self, blocks: Sequence[Block], columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Return the rows of some blocks; of one file they are in their order."""
-        names, indices = list(columns or self.schema.names), dict[Path, list[int]]()
+        names, numbers = list(columns or self.schema.names), dict[Path, list[int]]()
         for block in blocks:
-            indices.setdefault(block.file, []).append(block.index)
+            numbers.setdefault(block.file, []).append(block.number)
         schema = pa.schema([self.schema.field(name) for name in names])
         fields = sorted(self.schema.get_field_index(name) for name in names)
         options = pa.ipc.IpcReadOptions(included_fields=fields)
         tables = list[pa.Table]()
-        for file, own in indices.items():
+        for file, own in numbers.items():
             with (
                 pa.OSFile(str(file)) as source,
                 pa.ipc.open_file(source, options=options) as reader,
