@@ -201,11 +201,14 @@ def _column(
         numbers = (before.to_numpy(np.float64), after.to_numpy(np.float64))
         moved = float(distance.wasserstein(*numbers))
         return ColumnChange(column=name, missing=missing, distance=moved)
+    shares = np.array(distance.counts(before, after))
+    # A sum of floats depends on their order, which is that of a large table's batches.
+    shares = shares[:, np.lexsort(shares)]
     categories = set(after.dropna().unique()) - set(before.dropna().unique())
     return ColumnChange(
         column=name,
         missing=missing,
-        distance=float(distance.jensenshannon(*distance.counts(before, after))),
+        distance=float(distance.jensenshannon(*shares)),
         new=sorted(map(str, categories))[:SHOWN] if show_values else [],
         new_count=len(categories),
     )

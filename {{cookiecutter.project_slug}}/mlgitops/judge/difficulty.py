@@ -36,6 +36,8 @@ def add(evaluation: Evaluation) -> None:
     old = large.where(
         before, np.ones(len(before), bool) if unknown is None else unknown
     )
+    # Sums of floats depend on their order, which is the batches' in a large table.
+    old = old.sort_values(data.sort_keys(contract), ignore_index=True)
     if min(new.sum(), len(old)) < FEWEST:
         return
     try:

@@ -114,7 +114,8 @@ class Regression(Task):
     def targets(
         self, champion: pd.Series, challenger: pd.Series, classes: Classes
     ) -> TargetSpread:
-        """Return mean and spread of both."""
+        """Return mean and spread of both, to the last digit whatever their order."""
+        champion, challenger = champion.sort_values(), challenger.sort_values()
         return TargetSpread(
             mean=(float(champion.mean()), float(challenger.mean())),
             spread=(float(champion.std()), float(challenger.std())),
