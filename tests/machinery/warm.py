@@ -91,11 +91,13 @@ LEARNING = (
     "sklearn.preprocessing",
     "yaml",
 )
+TESTING = (*LEARNING, "hypothesis", "pytest", "_pytest.terminal", "xdist.plugin")
 WATCHING = (*LEARNING, "evidently")  # which alone takes six CPU seconds
 LIBRARIES = {  # of a module, or its command
     "dvc": DVC,
     "mlgitops.dvc_session": DVC,
     "mlgitops monitor": WATCHING,
+    "pytest": TESTING,
 }
 STORAGES = {  # what DVC loads for a kind of storage, if it is installed
     "azure": ("adlfs", "azure.identity.aio", "dvc_azure"),

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from machinery import tiny
+from mlgitops import git as commits
 from mlgitops import github, recipe, storage
 from mlgitops.commands import deploy, register
 from mlgitops.ledger import Ledger, lock_path
@@ -468,5 +469,6 @@ def world(
     made = (like or beginning()[0]).twin(home)
     patch.chdir(made.clone)
     patch.setattr(github, "api", made.hub.api)
+    patch.setattr(commits, "PAUSES", (0.1,) * len(commits.PAUSES))  # not 15 seconds
     patch.setattr(storage, "pull", made.pull)
     yield made
