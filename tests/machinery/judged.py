@@ -310,7 +310,7 @@ def packed(folder: Path) -> bytes:
     return data.getvalue()
 
 
-def _kept(name: str) -> Path:
+def kept(name: str) -> Path:
     """Return a folder that is kept until this process ends."""
     folder = TemporaryDirectory(prefix=f"{name}-")
     atexit.register(folder.cleanup)
@@ -320,7 +320,7 @@ def _kept(name: str) -> Path:
 @cache
 def _started(task: str) -> Project:
     """Return a project without a model; nobody changes this one."""
-    return Project(_kept("started"), task=task)
+    return Project(kept("started"), task=task)
 
 
 def new(home: Path, task: str = "binary") -> Project:
@@ -334,7 +334,7 @@ def first() -> tuple[Project, Record, bytes]:
 
     Made once in a process, for all files of tests; nobody changes this one.
     """
-    project = new(_kept("first"))
+    project = new(kept("first"))
     pull = project.propose("first")
     return project, pull, project.built(pull)
 

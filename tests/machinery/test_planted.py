@@ -25,7 +25,13 @@ from machinery.planted import (
     LOCKED,
     PROPOSED,
 )
-from machinery.test_validate_workflow import altered, read, validate, verdicts
+from machinery.test_validate_workflow import (
+    altered,
+    judged_first,
+    read,
+    validate,
+    verdicts,
+)
 from mlgitops import lock
 from mlgitops.ledger import Ledger
 from mlgitops.serving.verify import sha256_file
@@ -42,11 +48,8 @@ WARNED = lengths.turn(DOUBTFUL)  # each is in tests of changes, difficulty or co
 @pytest.fixture(scope="module")
 def reigning(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose champion was judged, merged and released."""
-    made, pull, artifact = first()
+    pull, (made, hub) = first()[1], judged_first()
     project = made.copy(tmp_path_factory.mktemp("reigning"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        hub = validate(project, pull, artifact, patch)
     noted("a first model", hub.comments[1])
     assert hub.statuses[-1][1] == "success"
     commit = project.merge(pull)

@@ -9,13 +9,24 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinery import warm
-from machinery.judged import Hub, Project, Record, first, git, packed, params, rows
+from machinery.judged import (
+    Hub,
+    Project,
+    Record,
+    first,
+    git,
+    kept,
+    packed,
+    params,
+    rows,
+)
 from machinery.test_validate import linear
 from mlgitops import lock, recipe, report, storage
 from mlgitops.commands import explain
@@ -35,6 +46,27 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     project, pull, data = first()
     return project.copy(tmp_path / "home"), pull, data
+
+
+@pytest.fixture
+def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    """The same after `validate` has passed it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    _, pull, data = first()
+    return judged_first()[0].copy(tmp_path / "home"), pull, data
+
+
+@cache
+def judged_first() -> tuple[Project, Hub]:
+    """Return a project whose first model has passed, and what GitHub was told.
+
+    Made once in a process, for all files of tests; nobody changes this one.
+    """
+    made, pull, data = first()
+    project = made.copy(kept("judged"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        return project, validate(project, pull, data, patch)
 
 
 def validate(
@@ -76,10 +108,9 @@ def read(data: bytes, name: str) -> bytes:
     return zipfile.ZipFile(io.BytesIO(data)).read(name)
 
 
-def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_proposal_to_ready(passed: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged and ready by one push; after words only, restored instead of trained."""
-    project, pull, data = given
-    hub = validate(project, pull, data, monkeypatch)
+    (project, pull, data), (_, hub) = passed, judged_first()
     assert hub.statuses[-1][:2] == (pull["head"]["sha"], "success")
     assert "Ready to merge" in hub.comments[1]
     (verdict,) = verdicts(project)
@@ -119,11 +150,10 @@ def test_from_proposal_to_ready(given: Given, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_better_and_worse_and_the_same_against_a_champion(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    passed: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three proposals on top of a version that production runs."""
-    project, pull, data = given
-    validate(project, pull, data, monkeypatch)
+    project, pull, _ = passed
     commit = project.merge(pull)
     champion = verdicts(project)[0]["manifest_sha256"]
     project.release(champion, commit)
@@ -306,11 +336,10 @@ def test_storage_that_is_down_is_an_error_not_a_pass(
 
 
 def test_other_bytes_of_a_released_version_are_refused(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    passed: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proposal of words cannot bring another model for main's own recipe."""
-    project, pull, data = given
-    validate(project, pull, data, monkeypatch)
+    project, pull, data = passed
     commit = project.merge(pull)
     project.release(verdicts(project)[0]["manifest_sha256"], commit)
     project.write("README.md", "only words\n")
@@ -322,11 +351,10 @@ def test_other_bytes_of_a_released_version_are_refused(
 
 
 def test_a_commit_keeps_the_bytes_that_were_judged_first(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    passed: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is started again brings no other model behind a reviewer's back."""
-    project, pull, data = given
-    validate(project, pull, data, monkeypatch)
+    project, pull, data = passed
     text = read(data, "dvc.lock").replace(b"size: ", b"size: 1")
     hub = validate(project, pull, altered(data, dvc_lock=text), monkeypatch)
     assert hub.statuses[-1][1] == "failure"
@@ -336,11 +364,10 @@ def test_a_commit_keeps_the_bytes_that_were_judged_first(
 
 
 def test_a_proposal_of_words_brings_no_other_model_than_was_merged(
-    given: Given, monkeypatch: pytest.MonkeyPatch
+    passed: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also while what was merged waits for its deployment."""
-    project, pull, data = given
-    validate(project, pull, data, monkeypatch)
+    project, pull, data = passed
     project.merge(pull)
     project.write("README.md", "only words\n")
     words = project.propose("words")
