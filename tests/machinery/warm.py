@@ -40,9 +40,13 @@ from typing import Any
 COLD = sys.executable
 ASK = Path(__file__).with_name("warm_ask.py")
 STARTED = "WARM_PYTHON"  # the variable that tells workers who is asked, and for whom
-DVC = (  # and what it loads when a command runs
+DVC = (  # and what its commands load, but libgit2, which reads HOME when it is loaded
+    "configobj",
     "dulwich.ignore",
+    "dulwich.index",
+    "dulwich.line_ending",
     "dulwich.worktree",
+    "dvc._debug",
     "dvc.cachemgr",
     "dvc.cli.parser",
     "dvc.commands.repro",
@@ -51,6 +55,7 @@ DVC = (  # and what it loads when a command runs
     "dvc.lock",
     "dvc.repo",
     "dvc.repo.artifacts",
+    "dvc.repo.brancher",
     "dvc.repo.datasets",
     "dvc.repo.graph",
     "dvc.repo.index",
@@ -63,19 +68,27 @@ DVC = (  # and what it loads when a command runs
     "dvc.repo.worktree",
     "dvc.rwlock",
     "dvc.utils.strictyaml",
+    "dvc_data.hashfile.db.index",
     "dvc_data.hashfile.db.local",
+    "dvc_data.hashfile.status",
+    "dvc_data.index.checkout",
+    "dvc_data.index.push",
     "fsspec.implementations.memory",
     "networkx",
     "rich.console",
+    "rich.status",
     "ruamel.yaml",
     "scmrepo.git.backend.pygit2",
 )
 LEARNING = (
+    "graphlib",
     "markdown_it",
     "msgspec",
     "narwhals._pandas_like.namespace",
+    "narwhals.stable.v2",
     "onnxruntime",
     "pandera.backends.pandas.builtin_hypotheses",
+    "pandera.backends.pandas.register",
     "pandera.pandas",
     "pandera.strategies.pandas_strategies",
     "pyarrow.dataset",
@@ -89,6 +102,8 @@ LEARNING = (
     "sklearn.metrics",
     "sklearn.pipeline",
     "sklearn.preprocessing",
+    "statistics",
+    "urllib.request",
     "yaml",
 )
 TESTING = (*LEARNING, "hypothesis", "pytest", "_pytest.terminal", "xdist.plugin")
