@@ -26,7 +26,7 @@ def warmed(tool_cache: Path) -> Iterator[None]:
     ended, warmers = threading.Event(), dict[Path, Warm]()
 
     def watch() -> None:
-        while not ended.wait(0.2):
+        while not ended.wait(0.05):  # the next step of a job is to find it
             for done in tool_cache.glob("venv-*/installed"):
                 if done.parent not in warmers:
                     warmers[done.parent] = Warm(done.parent / "bin")

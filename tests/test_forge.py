@@ -786,6 +786,25 @@ jobs:
 """
 
 
+def test_node_is_not_started_to_say_where_it_is(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As act asks it to in every job; what a step starts is the real one."""
+    node, started = tmp_path / "bin" / "node", tmp_path / "started"
+    node.parent.mkdir()
+    node.write_text(f'#!/bin/sh\necho "$@" >> "{started}"\n')
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{node.parent}{os.pathsep}{os.environ['PATH']}")
+    with Forge(tmp_path / "the forge", tools) as forge:
+        world = World(forge, tmp_path, ())
+        job = JOB_OF.replace("STEP", "node of-a-step")
+        world.write("boss", {".github/workflows/a.yml": f"name: a{job}"})
+        world.git("boss", "push", "-q", "origin", "HEAD:main")
+        forge.wait()
+        assert results(world) == {"a": "success"}
+    assert started.read_text() == "of-a-step\n"
+
+
 def test_a_newer_commit_cancels_the_older_run(world: World) -> None:
     flow = {".github/workflows/slow.yml": f"name: slow{SLOW}"}
     world.branch("ann", "x", flow)

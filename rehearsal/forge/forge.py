@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from . import (
+    act,
     api_issues,
     api_pulls,
     api_releases,
@@ -65,8 +66,10 @@ class Forge:
         self.socket = Path(self._folder.name) / "api"
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
+        programs = Path(self._folder.name) / "programs"
+        act.answer_for_node(programs)
         mark = uuid.uuid4().hex[:12]
-        shared = (self.tools, runners, tool_cache)
+        shared = (self.tools, programs, runners, tool_cache)
         runner = Runner(self.state, *shared, self._gh_config, mark)
         self.queue = Queue(runner, workers, self._ended, last, left_out)
         self._servers = Servers(self.state, self.queue, self.socket)

@@ -24,7 +24,7 @@ SETTINGS = {
 }
 
 
-def environment(tools: Path) -> dict[str, str]:
+def environment(*tools: Path) -> dict[str, str]:
     """Return the environment of a runner: tools first, nothing of the caller's own."""
     environ = os.environ
     passed = {k: v for k, v in environ.items() if k.startswith(PASSED)}
@@ -35,7 +35,7 @@ def environment(tools: Path) -> dict[str, str]:
                 passed[key] = str(Path.home() / name)
     local = ",".join(filter(None, [environ.get("no_proxy"), "127.0.0.1"]))
     return passed | {
-        "PATH": f"{tools}:{environ.get('PATH', os.defpath)}",
+        "PATH": ":".join([*map(str, tools), environ.get("PATH", os.defpath)]),
         "LANG": "C.UTF-8",
         "CI": "true",
         "OMP_NUM_THREADS": "1",

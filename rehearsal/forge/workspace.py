@@ -17,6 +17,7 @@ class Runner:
 
     state: State
     tools: Path  # put first on PATH: act, gh, python, uv
+    programs: Path  # comes next there
     caches: Path  # holds the RUNNER_TOOL_CACHE of each worker
     tool_cache: Path | None  # the one of all workers, if they share it
     gh_config: Callable[[Path], None]  # points the gh of a folder at the forge
@@ -89,7 +90,7 @@ def prepare(
     if runner.tool_cache and not (cache / "tool_cache").is_symlink():
         runner.tool_cache.mkdir(parents=True, exist_ok=True)
         (cache / "tool_cache").symlink_to(runner.tool_cache)  # where act looks for it
-    env = processes.environment(runner.tools) | {
+    env = processes.environment(runner.tools, runner.programs) | {
         "HOME": str(folder / "home"),
         "TMPDIR": str(folder / "tmp"),
         "GH_CONFIG_DIR": str(folder / "gh"),

@@ -1,6 +1,7 @@
 """What a fork would not heed is asked of the real Python."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,17 @@ def test_what_is_fixed_at_the_start_needs_a_start(
     command = (*program, "-m", "mlgitops", "train", "rows")
     said = subprocess.run(command, env=variables, capture_output=True, check=True)
     assert (b"warm_ask.py" in said.stdout) == forked
+
+
+def test_who_asks_at_once_waits_until_it_has_started(tmp_path: Path) -> None:
+    """And a program that is asked for is a fork of it: its parent's, not ours."""
+    server, text = warm.serving(warm.COLD, tmp_path)
+    program = tmp_path / "python"
+    program.write_text(text)
+    program.chmod(0o755)
+    try:
+        command = (program, "-m", "pytest", "--version")
+        said = subprocess.run(command, capture_output=True, text=True)
+        assert said.returncode == 0 and "pytest" in said.stdout + said.stderr
+    finally:
+        server.communicate(timeout=60)

@@ -181,18 +181,22 @@ def serving(
 ) -> "tuple[subprocess.Popen[str], str]":
     """Start the process to fork; return it, and the text of the program that asks it.
 
-    ``root`` has the repository whose files it compiles once, if not this folder.
+    Who asks before it has started waits for it. ``root`` has the repository whose files
+    it compiles once, if not this folder.
     """
     address = folder / "socket"
-    server = subprocess.Popen(
-        (python, __file__, str(address)),
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **PLAIN},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout and server.stdout.readline() == "ready\n"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        server = subprocess.Popen(
+            (python, __file__, str(listener.fileno())),
+            cwd=root,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **PLAIN},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            pass_fds=(listener.fileno(),),
+        )
     words = {"python": python, "ask": ASK, "address": address}
     text = PROGRAM.format(**{k: shlex.quote(str(v)) for k, v in words.items()})
     return server, text
@@ -232,13 +236,12 @@ class Server:
     Libraries are loaded when a program first needs them.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, listener: int) -> None:
+        """`listener` is the number of a socket that somebody may ask already."""
         self.running: dict[int, socket.socket] = {}  # who waits, by process
         self.codes: dict[bytes, CodeType] = {}  # of this repository, as it is now
         self.loaded: set[str] = set()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(address)
-        self.listener.listen()
+        self.listener = socket.socket(fileno=listener)
         self.ended, wake = socket.socketpair()
         wake.setblocking(False)
         signal.set_wakeup_fd(wake.detach())
@@ -249,7 +252,6 @@ class Server:
         with selectors.DefaultSelector() as selector:
             for file in (sys.stdin, self.listener, self.ended):
                 selector.register(file, selectors.EVENT_READ)
-            print("ready", flush=True)
             while True:
                 ready = [key.fileobj for key, _ in selector.select()]
                 if sys.stdin in ready:
@@ -342,4 +344,4 @@ def _run(
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1]).serve()
+    Server(int(sys.argv[1])).serve()
