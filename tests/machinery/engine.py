@@ -1,13 +1,16 @@
 """A real container engine and a real registry for the tests, where they can be had.
 
 Root on Debian starts an engine of its own (`dockerd`, its data in a folder that goes
-away) and makes a base with mmdebstrap, as no image can be pulled there. Elsewhere the
-engine that answers is used, with the base that the Dockerfile names.
+away), and makes a base of the Debian packages that this machine has, as no image can be
+pulled there. Elsewhere the engine that answers is used, with the base that the
+Dockerfile names.
 """
 
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,11 +20,13 @@ from pathlib import Path
 from rehearsal import ports
 
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
-# `usr-is-merged` and its hook stand for `usrmerge`, which would bring all of Perl: what
-# no test needs would be packed, stored and pushed with each image.
-PACKAGES = "usr-is-merged,python3,python3-venv,ca-certificates"
-MERGED = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"
-EXCLUDED = ("doc", "man", "locale")
+# Beside what Debian calls essential; the last is what images of Python have, too.
+PACKAGES = ("python3", "python3-venv", "bash", "libstdc++6")
+WHOLE = "installed"  # the state of a package
+EXCLUDED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/")
+TAG = re.compile(r"/python3\.(\d+)/")
+LINKS = ("bin", "lib", "lib64", "sbin")  # of a Debian whose /usr is merged
+ACCOUNTS = {"etc/passwd": "passwd.master", "etc/group": "group.master"}
 REGISTRY = """\
 version: 0.1
 storage: {filesystem: {rootdirectory: ROOT}}
@@ -35,7 +40,8 @@ def missing() -> str:
         return ""
     if os.getuid():
         return "no container engine answers, and only root may start one"
-    gone = [n for n in ("docker", "dockerd", "mmdebstrap") if not shutil.which(n)]
+    gone = [n for n in ("docker", "dockerd", "dpkg-query") if not shutil.which(n)]
+    gone += [] if gone else sorted({*PACKAGES} - {*installed()})
     if gone:
         return f"no container engine answers, and there is no {', '.join(gone)}"
     return ""
@@ -84,23 +90,56 @@ def private(home: Path) -> Iterator[dict[str, str]]:
     raise AssertionError((folder / "log").read_text()[-2000:])
 
 
-def base(home: Path, env: dict[str, str]) -> str:
-    """Make a base image of Debian and its Python; return its name.
+def installed() -> dict[str, bool]:
+    """Return the packages that this machine has; tell of each if it is essential."""
+    form = "${db:Status-Status} ${Package} ${Essential}\\n"
+    listed = run(("dpkg-query", "--show", f"--showformat={form}")).splitlines()
+    words = [line.split() for line in listed]
+    return {name: more == ["yes"] for state, name, *more in words if state == WHOLE}
 
-    Where runners keep a tool cache, the file system is kept there.
-    """
-    archive = Path(os.environ.get("RUNNER_TOOL_CACHE") or home, "base-small.tar")
-    if not archive.exists():
-        part = archive.with_name("part-small.tar")
-        options = ["--quiet", "--variant=minbase", MERGED, f"--include={PACKAGES}"]
-        options += [f"--dpkgopt=path-exclude=/usr/share/{p}/*" for p in EXCLUDED]
+
+def packages() -> set[str]:
+    """Return the packages of a base, with all that they need."""
+    present = installed()
+    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    command = ("apt-cache", "depends", "--recurse", "--installed")
+    options = [f"--no-{kind}" for kind in kinds]
+    essential = [name for name, needed in present.items() if needed]
+    return {*run((*command, *options, *PACKAGES, *essential)).splitlines()} & {*present}
+
+
+def files() -> list[str]:
+    """Return the files and folders of a base, with the bytecode of its Python."""
+    listed = run(("dpkg-query", "--listfiles", *packages())).splitlines()
+    named = {line for line in listed if line.startswith("/")} - {"/."}
+    named |= {f"/{name}" for name in LINKS} | {"/usr/bin/sh"}
+    named |= {
+        str(path.parent / "__pycache__" / f"{path.stem}.cpython-3{tag}.pyc")
+        for path in map(Path, named)
+        if path.suffix == ".py"
+        for tag in TAG.findall(str(path))
+    }
+    found = {
+        os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        for path in named
+        if os.path.lexists(path) and not path.startswith(EXCLUDED)
+    }
+    return sorted(path.removeprefix("/") for path in found)
+
+
+def base(home: Path, env: dict[str, str]) -> str:
+    """Make a base image of Debian and its Python; return its name."""
+    archive = home / "base.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in files():
+            tar.add(f"/{path}", path, recursive=False)
+        for path, master in ACCOUNTS.items():
+            tar.add(f"/usr/share/base-passwd/{master}", path)
         if CA.exists():  # the base trusts what this machine trusts
-            options.append(f"--customize-hook=upload {CA} {CA}")
-        run(("mmdebstrap", *options, "bookworm", str(part)))
-        part.rename(archive)
+            tar.add(CA.resolve(), str(CA).removeprefix("/"))
     trust = f"ENV PIP_CERT={CA}"
-    run(("docker", "import", "--change", trust, str(archive), "base:bookworm"), env)
-    return "base:bookworm"
+    run(("docker", "import", "--change", trust, str(archive), "base:debian"), env)
+    return "base:debian"
 
 
 @contextmanager

