@@ -3,6 +3,7 @@
 Programs that they start find the machinery, `model/` and these tests as they do.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -116,3 +117,17 @@ def loopback(docker: Engine) -> Iterator[str]:
         pytest.skip("there is no docker-registry: apt-get install docker-registry")
     with engine.registry(docker.home) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The rehearsal's browser; it is not there where only the tests are."""
+    path = Path(__file__).parents[2] / "rehearsal/page/browser.py"
+    if not path.is_file() or not shutil.which("chromium"):
+        pytest.skip("no Chromium here to look at the page with")
+    spec = importlib.util.spec_from_file_location("browser", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.Browser() as chromium:
+        yield chromium

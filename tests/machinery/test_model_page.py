@@ -6,10 +6,8 @@ What a person does is done in a real browser, with the keyboard, where there is 
 import asyncio
 import base64
 import hashlib
-import importlib.util
 import json
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -246,20 +244,6 @@ def test_who_has_no_token_sees_nothing_of_the_model(folder: Path) -> None:
     assert "onclick" not in text.partition("<script>")[0]
     sent = [(b"authorization", b"Bearer right")]
     assert 'data-column="' in asyncio.run(send(app, "/", b"", "GET", sent))[2].decode()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The rehearsal's browser; it is not there where only the tests are."""
-    path = Path(__file__).parents[2] / "rehearsal/page/browser.py"
-    if not path.is_file() or not shutil.which("chromium"):
-        pytest.skip("no Chromium here to look at the page with")
-    spec = importlib.util.spec_from_file_location("browser", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.Browser() as chromium:
-        yield chromium
 
 
 ANSWER = {"manifest_sha256": "0" * 64, "logged": False, "reference": "18 rows"}

@@ -616,6 +616,14 @@ def test_what_cannot_be_scored_is_said(
         assert "0 predictions" in Job(source, out, version).run()
 
 
+def test_a_csv_that_is_not_utf_8_is_said(version: Path, tmp_path: Path) -> None:
+    text = rows().assign(note="größer").to_csv(index=False)
+    source = tmp_path / "rows.csv"
+    source.write_text(text, encoding="cp1252")
+    with pytest.raises(InputError, match="not UTF-8; `iconv"):
+        Job(source, tmp_path / "scores.parquet", version).run()
+
+
 def test_a_row_without_id_has_its_number(version: Path, tmp_path: Path) -> None:
     source = write(rows().drop(columns="flight_id"), tmp_path / "rows.csv")
     Job(source, tmp_path / "scores.parquet", version).run()

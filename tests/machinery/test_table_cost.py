@@ -542,3 +542,24 @@ def test_a_long_line_is_read_wherever_it_stands(tmp_path: Path) -> None:
     rows = table.run("", f"select c0, length(c1) from {table.relation}")
     assert rows == [(str(n), count - n) for n in range(3)]
     assert f"buffer_size = {2 * engine.LONGEST}" in table.numbers.sql((), ("",))
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_file_of_json_is_looked_through_once_for_its_types(
+    alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And all together once more, only where the types of two differ."""
+    folder = Path("../parts")
+    folder.mkdir()
+    for n in range(3):
+        frame = tables.frame(200)
+        frame["z"] = frame["x"] if n and not alike else range(200)
+        frame.to_json(folder / f"{n}.jsonl", orient="records", lines=True)
+    connect = engine.connect
+    monkeypatch.setattr(engine, "connect", lambda path: Recorded(connect(path)))
+    Recorded.asked.clear()
+    assert not tables.make(folder, "y")
+    assert sum(
+        "read_json(" in a and "columns = {" not in a for a in Recorded.asked
+    ) == (3 if alike else 4)
+    assert len(tables.table()) == 600

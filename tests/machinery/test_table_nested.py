@@ -92,3 +92,35 @@ def test_fields_that_differ_in_case_only_are_refused_in_one_sentence() -> None:
     rows = [{"a": {"b": {"size": 1, "Size": 2}}, **row} for row in objects()]
     refusal = tables.make(write(Path("../twins.jsonl"), rows), "y")
     assert "size and Size differ only in the case of letters" in refusal
+
+
+def test_keys_that_differ_in_case_only_are_refused_wherever_they_stand() -> None:
+    """DuckDB calls the second one X_1, and each column is half empty."""
+    rows = [{"x": 1.5 * n, "X_1": n, **row} for n, row in enumerate(objects())]
+    path = Path("../late.jsonl")
+    assert not tables.make(write(path, rows), "y"), "the control: a key of that name"
+    late = [{"X": row.pop("x"), **row} if n > 90 else row for n, row in enumerate(rows)]
+    refusal = tables.make(write(path, late), "y", force=True)
+    assert "x differ only in the case of letters" in refusal and "rename" in refusal
+
+
+def test_fields_that_differ_in_case_only_are_refused_wherever_they_stand() -> None:
+    rows = [
+        {"a": {"Size" if n > 90 else "size": n}, **r} for n, r in enumerate(objects())
+    ]
+    refusal = tables.make(write(Path("../late.jsonl"), rows), "y")
+    assert "size and Size differ only in the case of letters" in refusal
+
+
+def test_dates_of_json_are_read_as_they_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """DuckDB would take 01-02-2024 05:00:00 PM for the second of January, unsaid."""
+    days = [f"{n % 12 + 1:02}-{n % 28 + 1:02}-2024 05:00:00 PM" for n in range(120)]
+    rows = [
+        {"on": {"day": day}, "iso": f"2024-01-{n % 28 + 1:02}", **row}
+        for n, (day, row) in enumerate(zip(days, objects(), strict=False))
+    ]
+    assert not tables.make(write(Path("../dated.jsonl"), rows), "y", split="random")
+    assert "written as %m-%d-%Y %I:%M:%S %p" in capsys.readouterr().out
+    assert str(tables.table()["iso"].max())[:10] == "2024-01-28"

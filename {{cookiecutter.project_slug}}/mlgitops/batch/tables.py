@@ -329,6 +329,8 @@ def _schema(files: Files, file: str) -> list[str]:
 def _first_line(error: Exception) -> str:
     """Return what an error of a reader says first, and of a CSV which row is wrong."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
+    if "invalid UTF8" in line:
+        return "its text is not UTF-8; `iconv -f cp1252 -t utf-8` writes it so"
     _, found, row = line.rpartition(WRONG_ROW)
     return (found + row if found else line)[:300]
 

@@ -97,8 +97,8 @@ def of_version(version_name: str, ids: list[str]) -> Explained:
         champion = ledger.champion()
         if champion is None:
             raise ReleaseError(
-                "production has no version yet: type python -m mlgitops explain "
-                "--model build, for what make repro wrote"
+                "production has no version yet: type make explain "
+                "ARGS='--model build', for what make repro wrote"
             )
         version_name = str(champion["version"])
     version = registry.get(name, version_name)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlgitops.table.columnar import Noted, noted, odd, stored, values
 from mlgitops.table.draft import NotFiniteError, Pairs, drafted
-from mlgitops.table.engine import NULLS, Table
+from mlgitops.table.engine import NULLS, Table, filled
 from mlgitops.table.formats import Style, sign
 from mlgitops.table.look import HEAD, Look
 
@@ -176,11 +176,13 @@ def _asked(
     parts, inner = ["count(*)"], ["1"]
     for n in columns:
         column, style = f"c{n}", look.styles[n]
-        inner.append(f"{style.sql(column) if look.plain[n] else column} as v{n}")
-        filled = f"count({column})"
+        text = filled(column) if look.plain[n] else column
+        read = style.sql(text) if look.plain[n] else column
+        inner += [f"{read} as v{n}", f"{text} as t{n}"]
+        count = f"count(t{n})"
         if n in table.odd:
-            filled += f" + count({odd(column)})"
-        parts += [filled, *_aggregates(f"v{n}", style)]
+            count += f" + count({odd(column)})"
+        parts += [count, *_aggregates(f"v{n}", style)]
     relation = f"select *, {', '.join(inner)} from {table.relation}"
     sql = f"select {', '.join(parts)} from ({relation})"
     rows, *cells = table.run("Looking at the columns", sql)[0]

@@ -48,7 +48,7 @@ def column(guess: Guess, measured: Measured) -> dict[str, Any]:
         return {"type": "datetime", "missing": missing}
     low, high = room(low, high)
     if guess.type == "integer":
-        ends = {"min": max(-EXACT, int(low)), "max": min(EXACT, int(high))}
+        ends = {"min": max(-EXACT, math.floor(low)), "max": min(EXACT, math.ceil(high))}
         return {"type": "integer", **ends, "missing": missing}
     return {"type": "number", "min": low, "max": high, "missing": missing}
 

@@ -74,13 +74,16 @@ class Table:
         """Return what a query finds, with a bar while it takes its time."""
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(lambda: self.connection.execute(sql).fetchall())
-            while True:
-                try:
-                    return list(waiting.result(timeout=0.5))
-                except Waiting:
-                    share = max(0.0, self.connection.query_progress()) / 100
-                    bar = "█" * round(share * 20)
-                    self.say(f"{step} [{bar:20}] {share:4.0%}")
+            try:
+                while True:
+                    try:
+                        return list(waiting.result(timeout=0.5))
+                    except Waiting:
+                        share = max(0.0, self.connection.query_progress()) / 100
+                        bar = "█" * round(share * 20)
+                        self.say(f"{step} [{bar:20}] {share:4.0%}")
+            finally:
+                self.say("")  # what is printed next is shorter, perhaps
 
     def stream(self, step: str, sql: str, rows: int) -> Iterator[Any]:
         """Yield what a query finds as Arrow batches, of some so many rows, in order."""
@@ -89,6 +92,7 @@ class Table:
             count += batch.num_rows
             self.say(f"{step}: {count:,} rows")
             yield batch
+        self.say("")
 
 
 def bar(line: str) -> None:
@@ -125,6 +129,11 @@ def same_but_case(names: Sequence[str]) -> list[str]:
     return [name for name in names if lower[name.lower()] > 1]
 
 
+def filled(column: str) -> str:
+    """Return a text without blanks around it as SQL; blanks alone are no value."""
+    return f"nullif(trim({column}), '')"
+
+
 def quoted(value: object) -> str:
     """Return a text as SQL writes it."""
     return "'" + str(value).replace("'", "''") + "'"
@@ -145,8 +154,6 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
     import duckdb
 
     connection = connect(scratch)
-    if len(found.files) > 1:  # one after the other: rows keep their order, and number
-        connection.execute("set threads = 1")
     readers = {"csv": _csv, "parquet": _parquet, "feather": _feather, "json": _json}
     readers["sheet"] = _sheet
     try:
@@ -156,6 +163,8 @@ def read(found: Source, scratch: Path, say: Callable[[str], None] = bar) -> Tabl
         files = "" if len(found.files) == 1 else f"{len(found.files):,} files, "
         size = f"{files}{found.size / 1e6:,.1f} MB"
         sentences = [f"{found.title or found.path}: {size}", *found.notes, *sentences]
+        if len(found.files) > 1:  # one after the other: rows keep their order
+            connection.execute("set threads = 1")
         connection.execute(f"create view source as {relation}")
         said = tuple(sentences)
         return Table(connection, tuple(names), "source", said, say, numbers)
@@ -314,24 +323,35 @@ def _feather(connection: Any, found: Source, scratch: Path) -> Reading:
 def _json(connection: Any, found: Source, scratch: Path) -> Reading:
     """Return the same of files with one JSON object a line, or a list of them.
 
-    Each file is read to its end for its keys: by itself DuckDB leaves one out that
-    comes after the first rows.
+    Each file is read to its end for its keys and their types, and all together only
+    where these differ: by itself DuckDB leaves out a key that comes after the first
+    rows, and looks for the types again at each query.
     """
     options = "sample_size = -1, hive_partitioning = false"
+    looks = {
+        file: nested.described(connection, f"read_json([{_listed([file])}], {options})")
+        for file in found.files
+    }
+    listed = _listed(found.files)
+    names, types = looks[found.files[0]]
+    if any(look != (names, types) for look in looks.values()):
+        united = f"read_json([{listed}], union_by_name = true, {options})"
+        names, types = nested.described(connection, united)
+    columns = {file: nested.leaves(*look) for file, look in looks.items()}
     objects = [*nested.objects(source.first_object(found.files[0]))]
-    columns = {}
-    if len(found.files) > 1:
-        for file in found.files:
-            one = f"read_json([{_listed([file])}], {options})"
-            columns[file] = nested.names(connection, one)
-        objects.append([*dict.fromkeys(n for names in columns.values() for n in names)])
-    if alike := [name for names in objects for name in same_but_case(names)]:
-        sentence = f"{' and '.join(alike)} differ only in the case of letters"
-        line = "write it as CSV or Parquet, or rename one: JSON is read without case"
-        raise Refused([Problem("", sentence, line)])
-    relation = f"read_json([{_listed(found.files)}], union_by_name = true, {options})"
-    described = connection.execute(f"describe select * from {relation}").fetchall()
-    names = [row[0] for row in described]
+    objects.append([*dict.fromkeys(n for few in columns.values() for n in few)])
+    if _numbered([*names, *objects[-1]]):
+        objects.append(nested.keys(connection, listed))
+    if alike := next(filter(None, map(same_but_case, objects)), []):
+        raise Refused([nested.twins(alike)])
+    declared = nested.declared(names, types)
+    relation = f"read_json([{listed}], {declared}, hive_partitioning = false)"
     names, query, sentences = nested.flat(connection, names, relation)
     lacking = partitions.lacking(columns, names, found.path)
     return names, query, [*lacking, *sentences], None
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    """Tell whether DuckDB may have numbered a name that another has in other case."""
+    lower = {name.lower() for name in names}
+    return any(re.sub(r"_\d+$", "", n) in lower - {n} for n in lower)

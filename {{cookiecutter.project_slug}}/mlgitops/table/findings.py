@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import LONGEST
+from mlgitops.table.alike import alike, spelt
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline, left_out
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
@@ -32,6 +33,7 @@ NAMES = re.compile(  # `name` alone, or of a person: region_name is none
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
 PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
+ZONE = re.compile(r":\d\d(\.\d+)? ?(Z|[+-]\d\d(:?\d\d)?)$", re.I)
 YEAR = re.compile(r"(^|[^a-z])(year|yr)$", re.I)
 CENTURY = 100  # years at most from the first to the last
 DENSE = 0.5  # of the years in its range a column of years has
@@ -104,6 +106,8 @@ def warned(
         *_leakage(measured, roles, target, inputs, found),
         *_groups(measured, roles, guesses),
         *_years(roles, inputs),
+        *_alike(measured),
+        *_zones(guesses),
         *_few(measured, target, found),
         *_personal(guesses, options),
         *people(inputs, options),
@@ -186,6 +190,37 @@ def _years(roles: Roles, inputs: Sequence[Guess]) -> list[Warned]:
         "training; to hold out the newest"
     )
     return [Warned(name, evidence, f"TIME='{name}' TYPES='{name}=%Y'")]
+
+
+def _alike(measured: Measured) -> list[Warned]:
+    """Return the columns with categories that no reader tells apart."""
+    result = []
+    for name, counted in measured.categories.items():
+        if twins := alike(value for value, _ in counted):
+            evidence = (
+                f"categories look alike: {spelt(twins)}; each is one of its own, and a "
+                "request that spells it in a third way is of neither"
+            )
+            result.append(Warned(name, evidence, "write them alike in the file"))
+    return result
+
+
+def _zones(guesses: Sequence[Guess]) -> list[Warned]:
+    """Return the columns of times of which some have a zone, and some have none."""
+    result = []
+    for guess in guesses:
+        style, times = guess.facts.style, guess.facts.first
+        if guess.type != "datetime" or style.kind != "date" or style.name:
+            continue
+        zoned = sum(1 for time in times if ZONE.search(time.strip()))
+        if 0 < zoned < len(times):
+            evidence = (
+                f"{len(times) - zoned} of the first {len(times)} different times have "
+                "no zone: they are read as UTC, the others by their own zone"
+            )
+            line = "write a zone to each, or to none, in the file"
+            result.append(Warned(guess.name, evidence, line))
+    return result
 
 
 def _like_years(guess: Guess) -> bool:

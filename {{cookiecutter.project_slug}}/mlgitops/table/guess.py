@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import words
 from mlgitops.table.columns import Facts
+from mlgitops.table.engine import filled
 from mlgitops.table.formats import TOKENS, signed_otherwise
 from mlgitops.table.look import IDLIKE
 from mlgitops.table.options import written
@@ -59,9 +60,9 @@ class Guess:
         """Return the expression for the value as the table holds it."""
         value = self.facts.sql(column)
         if self.type == "category":
-            return f"nullif(trim({column}), '')"
+            return filled(column)
         if self.type == "text":
-            return f"nullif({column}, '')"
+            return f"case when {filled(column)} is not null then {column} end"
         if self.type == "integer":
             return f"cast({value} as bigint)"
         if self.type == "datetime" and self.unit:
@@ -94,7 +95,7 @@ def guess(facts: Facts, forced: str = "") -> Guess:
             note = f"a request and `make score` have the number without {sign}"
             return Guess(facts, forced, why, note=note)
         return Guess(facts, forced, "TYPES says so")
-    if facts.distinct <= 1 and len(set(facts.first)) <= 1:
+    if (facts.distinct <= 1 and len(set(facts.first)) <= 1) or _is_one_number(facts):
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""
         return Guess(facts, "constant", f"every row has {value}{gap}")
@@ -105,6 +106,12 @@ def guess(facts: Facts, forced: str = "") -> Guess:
             return Guess(facts, "boolean", why, _line(facts, "category"))
     kinds: dict[str, Callable[[Facts], Guess]] = {"number": _number, "date": _date}
     return kinds.get(facts.style.kind, _text)(facts)
+
+
+def _is_one_number(facts: Facts) -> bool:
+    """Tell whether all values are one number, though written as 0 and -0, say."""
+    every = facts.style.kind == "number" and facts.good == facts.filled
+    return every and facts.low == facts.high
 
 
 def _line(facts: Facts, kind: str) -> str:
@@ -198,7 +205,10 @@ def _words_or_codes(facts: Facts) -> Guess:
     count, rows = facts.distinct, max(1, facts.filled)
     share = rows / max(1, count)
     if (count <= FEW and share >= 2) or (count <= MANY and share >= EACH):
-        return Guess(facts, "category", f"{count:,} different texts", "")
+        blanks = any(value != value.strip() for value in facts.first)
+        note = "blanks at their ends are left out; a request has them without"
+        why = f"{count:,} different texts"
+        return Guess(facts, "category", why, note=note if blanks else "")
     line = _line(facts, "category")
     if share < 1.1 and facts.length <= 40 and not any(" " in v for v in facts.first):
         return Guess(facts, "identifier", "short texts that nearly all differ", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from mlgitops.table.problem import Problem, Refused
 
 LISTS = ("list", "array", "map", "union")
+TEXTS = ("date", "time", "timestamp", "timestamp with time zone", "uuid")
 SHOWN = 5  # names in a sentence
 
 
@@ -25,25 +27,85 @@ def flat(
     """
     types = connection.sql(f"select * from {relation} limit 0").types
     aliases = ", ".join(f"c{n}" for n in range(len(names)))
-    leaves = [
+    columns = [
         leaf
         for n, (name, kind) in enumerate(zip(names, types, strict=True))
         for leaf in _leaves(name, f"c{n}", kind)
     ]
-    found = [name for name, _, _ in leaves]
+    found = [name for name, _, _ in columns]
     if twice := [name for name, count in Counter(found).items() if count > 1]:
         sentence = "a column and a field of an object have this name"
         raise Refused([Problem(twice[0], sentence, "rename one of them in the file")])
-    texts = ", ".join(f"{sql} as c{n}" for n, (_, sql, _) in enumerate(leaves))
+    texts = ", ".join(f"{sql} as c{n}" for n, (_, sql, _) in enumerate(columns))
     query = f"select {texts} from {relation} as t({aliases})"
-    return found, query, _said(names, leaves)
+    return found, query, _said(names, columns)
 
 
-def names(connection: Any, relation: str) -> list[str]:
-    """Return the names of a relation's columns, and of the fields of its objects."""
-    empty = connection.sql(f"select * from {relation} limit 0")
-    pairs = zip(empty.columns, empty.types, strict=True)
+def leaves(names: Sequence[str], types: Sequence[Any]) -> list[str]:
+    """Return the names of columns, and of the fields of their objects."""
+    pairs = zip(names, types, strict=True)
     return [leaf for name, kind in pairs for leaf, *_ in _leaves(name, "", kind)]
+
+
+def described(connection: Any, relation: str) -> tuple[list[str], list[Any]]:
+    """Return the names and types of a relation's columns, at one look.
+
+    Raises:
+        Refused: fields of an object differ only in the case of letters.
+    """
+    import duckdb
+
+    try:
+        rows = connection.execute(f"describe select * from {relation}").fetchall()
+    except duckdb.NotImplementedException as error:
+        if not (name := re.search(r'Duplicate name "(.+)" in struct', str(error))):
+            raise
+        raise Refused([twins([name[1].lower(), name[1]])]) from None
+    return [row[0] for row in rows], [duckdb.sqltype(row[1]) for row in rows]
+
+
+def twins(names: Sequence[str]) -> Problem:
+    """Return the problem of names that DuckDB takes for one."""
+    sentence = f"{' and '.join(names)} differ only in the case of letters"
+    line = "write it as CSV or Parquet, or rename one: JSON is read without case"
+    return Problem("", sentence, line)
+
+
+def keys(connection: Any, listed: str) -> list[str]:
+    """Return the keys of all objects of some files."""
+    every = f"select unnest(json_keys(json)) as key from read_json_objects([{listed}])"
+    rows = connection.execute(f"select distinct key from ({every}) order by 1")
+    return [key for (key,) in rows.fetchall()]
+
+
+def declared(names: Sequence[str], types: Sequence[Any]) -> str:
+    """Return the columns of JSON as DuckDB is told of them, so that it looks no more.
+
+    A date stays the text that it is: how it is written is found out as in a CSV.
+    """
+    pairs = zip(names, types, strict=True)
+    listed = (f"{_quoted(name)}: {_quoted(_type(kind))}" for name, kind in pairs)
+    return f"columns = {{{', '.join(listed)}}}"
+
+
+def _type(kind: Any) -> str:
+    """Return a type with its dates as texts."""
+    if kind.id == "struct":
+        fields = (f'"{_twice(n, chr(34))}" {_type(k)}' for n, k in kind.children)
+        return f"struct({', '.join(fields)})"
+    if kind.id == "list":
+        return f"{_type(kind.children[0][1])}[]"
+    return "varchar" if kind.id in TEXTS else str(kind)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in single quotes."""
+    return f"'{_twice(text, chr(39))}'"
+
+
+def _twice(text: str, quote: str) -> str:
+    """Return a text with each quote twice."""
+    return text.replace(quote, quote * 2)
 
 
 Leaf = tuple[str, str, bool]  # a name, its value as text in SQL, and whether a list
@@ -53,8 +115,7 @@ def _leaves(name: str, sql: str, kind: Any) -> Iterator[Leaf]:
     """Yield the columns of a value: one, or one for each field of an object."""
     if kind.id == "struct":
         for field, inner in kind.children:
-            quoted = field.replace("'", "''")
-            inside = f"struct_extract({sql}, '{quoted}')"
+            inside = f"struct_extract({sql}, {_quoted(field)})"
             yield from _leaves(f"{name}.{field}", inside, inner)
         return
     text = f"{sql} ->> '$'" if str(kind) == "JSON" else f"cast({sql} as varchar)"

@@ -18,6 +18,7 @@ from mlgitops.table import (
     source,
     typed,
 )
+from mlgitops.table.alike import alike, spelt
 from mlgitops.table.baseline import Baseline, baseline
 from mlgitops.table.columns import MOST, Facts, facts, of_head
 from mlgitops.table.engine import Table, read, rejected
@@ -75,6 +76,9 @@ def plan(
     if len(table.names) > MOST:
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
         problems.append(Problem("", sentence, "leave some out of the file"))
+    if twins := alike(table.names):
+        sentence = f"two columns have names that look alike: {spelt(twins)}"
+        problems.append(Problem("", sentence, "rename one of them in the file"))
     if problems:
         sheets = [said for said in table.sentences if ": the sheet " in said]
         if sheets:  # what was looked for may be in another one

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlgitops.pipeline.schema import near, one_line
+from mlgitops.table.alike import alike, spelt
 from mlgitops.table.columns import Facts
-from mlgitops.table.engine import Table, quoted
+from mlgitops.table.engine import Table, filled, quoted
 from mlgitops.table.formats import are_plain
 from mlgitops.table.guess import FALSE, TRUE
 from mlgitops.table.options import Options, written
@@ -60,8 +61,9 @@ def target(
         problems.append(Problem(facts.name, sentence, line, facts.missing))
     counted = table.run(
         "Counting the target",
-        f"select trim({column}), count(*) from {table.relation} where {column} is not "
-        f"null group by 1 order by 2 desc, 1 limit {CLASSES + 1}",
+        f"select {filled(column)}, count(*) from {table.relation} where "
+        f"{filled(column)} is not null group by 1 order by 2 desc, 1 "
+        f"limit {CLASSES + 1}",
     )
     values = [(str(value), int(count)) for value, count in counted]
     if len(values) < 2:
@@ -69,6 +71,10 @@ def target(
         sentence = f"the target has one value in all rows{value}"
         advice = "a model needs rows of two kinds: bring more, or name another TARGET="
         return None, [*problems, Problem(facts.name, sentence, advice)]
+    if twins := alike(value for value, _ in values):
+        sentence = f"values of the target look alike: {spelt(twins)}"
+        line = "write them alike in the file: as they are, each is a class of its own"
+        return None, [*problems, Problem(facts.name, sentence, line)]
     number = facts.style.kind == "number" and facts.good == facts.filled
     task = options.task or _task(values, facts, number)
     if task == "regression":
@@ -173,7 +179,7 @@ def _multiclass(
     classes = tuple(sorted(texts, key=float if are_plain(texts) else str))
     why = f"{len(texts)} values" if not given else "TASK says so"
     line = "TASK=regression" if number else ""
-    sql = f"nullif(trim({column}), '')"
+    sql = filled(column)
     found = Target(facts.name, "multiclass", sql, why, line, classes)
     return replace(found, counts=tuple(values)), []
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlgitops.table.columnar import grouped
 from mlgitops.table.draft import LINE, line, whole
 from mlgitops.table.drawn import highest
-from mlgitops.table.engine import Table, quoted, same_but_case
+from mlgitops.table.engine import Table, filled, quoted, same_but_case
 from mlgitops.table.guess import Guess
 from mlgitops.table.roles import ROW, Roles
 from mlgitops.table.target import Target
@@ -75,7 +75,7 @@ def write(
         return table
     names = [name for name, _ in columns]
     listed = ", ".join(f"{sql} as {identifier(name)}" for name, sql in columns)
-    present = f"{table.column(names[-1])} is not null"
+    present = f"{filled(table.column(names[-1]))} is not null"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.run(
         "Writing",

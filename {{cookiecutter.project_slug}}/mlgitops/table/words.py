@@ -52,12 +52,7 @@ def roles(plan: Plan) -> list[Row]:
     rows = [
         Row("target", aim.name, f"{aim.task}: {aim.why}", aim.line),
         Row("id", chosen.id or ROW, why["id"], lines.get("id", "")),
-        Row(
-            "time",
-            chosen.time or "none",
-            why.get("time", "not asked for"),
-            lines.get("time", ""),
-        ),
+        _time(plan),
         Row(
             "group",
             chosen.group or "none",
@@ -84,6 +79,18 @@ def roles(plan: Plan) -> list[Row]:
     repeated = f"{plan.measured.duplicates:,}"
     rows.append(Row("duplicates", repeated, "rows that repeat another, the id aside"))
     return rows
+
+
+def _time(plan: Plan) -> Row:
+    """Return the guess of the time, with how its values are read."""
+    chosen = plan.roles
+    why, line = chosen.why.get("time", "not asked for"), chosen.lines.get("time", "")
+    for guess in plan.guesses:
+        if guess.name == chosen.time:
+            why += f"; {guess.why}"
+            if guess.facts.style.also:  # another form gives another order of the rows
+                line = f"{guess.line}, or {line}" if line else guess.line
+    return Row("time", chosen.time or "none", why, line)
 
 
 def columns(plan: Plan) -> list[Row]:
