@@ -493,7 +493,23 @@ def document(only: Sequence[str] = ()) -> str:
         text += f"| `{name}` | {why} | {nearest} |\n"
     for (task, name), (why, nearest) in convertible.OF_TASK.items():
         text += f"| `{name}`, task {task} | {why} | {nearest} |\n"
-    return text
+    return text + "".join(f"{each}\n" for each in refused_arguments())
+
+
+def refused_arguments() -> list[str]:
+    """Return the lines of what else than some values of an argument is refused."""
+    lists = {"": convertible.ARGUMENTS, ", for classes": convertible.OF_CLASSES}
+    return [
+        f"| `{name}` with another `{argument}` than {_listed(allowed)}{tasks} "
+        f"| {convertible.WRONG} | {nearest} |"
+        for tasks, arguments in lists.items()
+        for (name, argument), (allowed, nearest) in arguments.items()
+    ]
+
+
+def _listed(values: Sequence[object]) -> str:
+    """Return values as words."""
+    return " or ".join(f"`{value!r}`" for value in values if value is not None)
 
 
 if __name__ == "__main__":

@@ -151,6 +151,13 @@ then("Equal", ["count", "single"], "alone")
 then("Mul", ["plain", "half"], "other")
 then("Where", ["alone", "other", "plain"], "probability")
 """)
+SHIFT = graph("""
+for place, name in ((0, "first"), (1, "second"), (2**31, "end")):
+    number(name, TensorProto.INT64, [place], [1])
+then("Slice", ["plain", "first", "second"], "one")
+then("Slice", ["plain", "second", "end"], "others")
+then("Concat", ["others", "one"], "probability", axis=0)
+""")
 NOISE = graph("""
 then("RandomUniformLike", ["plain"], "noise")
 then("Mul", ["plain", "noise"], "probability")
@@ -337,6 +344,11 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
     "a converter that flips labels": (FLIP, "Train"),
     "the same, with its proof switched off": (both(FLIP, HUSH), "Export parity"),
     "the same, with its proof forged": (both(FLIP, HUSH, LIE), "ROC AUC"),
+    "a converter that is off by one row": (SHIFT, "Train"),
+    "a converter that is off by one row, and nobody compares": (
+        both(SHIFT, HUSH),
+        "Serving",
+    ),
     "a feature that training computes otherwise": (both(FEATURE, APART), "Train"),
     "the same, and nobody compares": (both(FEATURE, APART, HUSH), "Export parity"),
     "the same, and the comparison is forged": (
@@ -414,9 +426,14 @@ ALIKE = (  # one thing by several ways, refused by one check: they have their tu
     (
         "code that reads the raw table while it fits",
         "a converter that flips labels",
+        "a converter that is off by one row",
         "a feature that training computes otherwise",
         "a broken schema",
         "a pretrained file with another hash",
+    ),
+    (
+        "another answer to a single row than in a batch",
+        "a converter that is off by one row, and nobody compares",
     ),
     ("a model put in after training", "a model with external data put in"),
     ("a hand-edited lock", "a lock that names no file as it is"),

@@ -100,6 +100,8 @@ def test_the_table_has_every_estimator() -> None:
         assert lines[f"`{name}`"] == [why, nearest]
     for (task, name), (why, nearest) in convertible.OF_TASK.items():
         assert lines[f"`{name}`, task {task}"] == [why, nearest]
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text.endswith("\n".join(["", *estimators.refused_arguments(), ""]))
 
 
 @pytest.mark.parametrize(

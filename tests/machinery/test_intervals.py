@@ -621,6 +621,30 @@ def test_the_monitor_says_when_it_cannot_tell(tmp_path: Path) -> None:
     assert coverage.gates({"columns": []}) == []
 
 
+def test_the_monitor_says_how_much_is_not_decided(tmp_path: Path) -> None:
+    """Without a label; and nothing of a version that decides every row."""
+    known = test_monitor_tasks.reference("multiclass")
+    found = test_monitor_tasks.answered("multiclass", 1200, 80, 28, 3)
+    log, labels = test_monitor_tasks.production(tmp_path, "multiclass", found)
+    Path(labels).write_text("\n".join(Path(labels).read_text().splitlines()[:1]) + "\n")
+    params = {**traffic.PARAMS, "train": rows.settings("multiclass")}
+    shown = {}
+    for abstain in (True, False):
+        rules = Intervals(coverage=0.9, abstain=abstain)
+        said = intervals.entry(rules, "multiclass", 1000, [0.4] * 3)
+        manifest = {**known.manifest, "intervals": said}
+        version = replace(known, manifest=manifest)
+        window = inspect.inspect(version, log, labels, params)
+        decision = decide.decide(window.evidence, MONITOR)
+        made = record.build("v1", traffic.SHA, window, decision, MONITOR)
+        checks = [c for c in made["checks"] if c["name"] == "abstention"]
+        shown[abstain] = checks, window.evidence.abstained
+    [check], abstained = shown[True]
+    assert 0 < abstained.window < 1 and 0 < abstained.holdout < 1
+    assert check["passed"] is None and f"{abstained.window:.1%}" in check["value"]
+    assert shown[False] == ([], None)
+
+
 def test_serving_and_pipeline_follow_one_rule() -> None:
     """They share no code, so that serving stays small."""
     assert verify.METHODS == intervals.METHODS

@@ -17,7 +17,8 @@ from machinery import estimators
 from machinery.orders import INPUTS, Choose, choosing, exact, table, terms
 from machinery.test_boosting import steps_down
 from mlgitops.judge import operators
-from mlgitops.pipeline import fitting, learning
+from mlgitops.pipeline import convertible, fitting, learning
+from mlgitops.pipeline.contract import ContractError
 from model.features import for_trees
 
 LIBRARIES = [
@@ -29,6 +30,7 @@ LIBRARIES = [
     )
     for name in estimators.LIBRARIES
 ]
+KINDS = {"binary": "Classifier", "regression": "Regressor"}
 STOPPED = {"share": 0.2, "rounds": 3}
 
 
@@ -70,6 +72,36 @@ def test_it_takes_every_setting_and_is_exported_exactly(
     again = [fitting.fit_rows(frame, terms(), recipe) for _ in range(2)]
     files = [fitting.export(one, terms(), INPUTS) for one in again]
     assert files[0] == files[1]
+
+
+REFUSED = [
+    ("catboost", "grow_policy", "Lossguide", KINDS),
+    ("lightgbm", "boosting_type", "rf", KINDS),
+    ("lightgbm", "linear_tree", True, KINDS),
+    ("xgboost", "booster", "dart", KINDS),
+    ("xgboost", "booster", "gblinear", KINDS),
+    ("xgboost", "num_parallel_tree", 3, ("binary",)),  # of numbers it converts
+]
+
+
+@pytest.mark.parametrize(("library", "argument", "value", "tasks"), REFUSED)
+def test_an_argument_that_does_not_convert_is_refused_by_its_name(
+    library: str, argument: str, value: object, tasks: tuple[str, ...]
+) -> None:
+    """Before anything is fitted, with what to take: not a number of the parity check.
+
+    The libraries' usual values pass.
+    """
+    pytest.importorskip(library)
+    for task in KINDS:
+        usual = model(library, kind=KINDS[task])
+        convertible.check(usual, task)
+        other = usual.set_params(**{argument: value})
+        if task not in tasks:
+            convertible.check(other, task)
+            continue
+        with pytest.raises(ContractError, match=f"{argument}={value!r}.*; take "):
+            convertible.check(other, task)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

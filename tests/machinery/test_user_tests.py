@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from machinery import lengths, warm
+from mlgitops.pipeline.schema import SettingsError
+from mlgitops.testing import Project
 
 ROOT = Path.cwd()
 LEFT = shutil.ignore_patterns(
@@ -181,6 +183,35 @@ def test_green_without_a_time_by_any_split(split: str, tmp_path: Path) -> None:
     said = run(folder)
     assert re.search(r"\n\d+ passed( in|,)", said), said
     assert "skipped" not in said and "failed" not in said, said
+
+
+def test_an_estimator_that_is_not_chosen_needs_none_of_its_settings(
+    tmp_path: Path,
+) -> None:
+    """A linear model in model/estimator.py is tested while trees stop early.
+
+    The control: chosen, it is refused by its name.
+    """
+    for name in ("params.yaml", "contract.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["train"] |= {
+        "weights": "balanced",
+        "early_stopping": {"share": 0.1, "rounds": 5},
+        "monotonic": {"distance": "increasing"},
+    }
+    for chosen in ("hist_gradient_boosting", "logistic_regression"):
+        params["train"]["estimator"] = chosen
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        project = Project(tmp_path)
+        rows = project.made_up_rows(400)
+        if chosen == "logistic_regression":
+            with pytest.raises(SettingsError, match="LogisticRegression"):
+                project.fit(rows, chosen)
+            continue
+        for estimator in project.estimators:
+            fitted = project.fit(rows, estimator)
+            assert project.difference(fitted, project.export(fitted), rows) < 1e-5
 
 
 @pytest.fixture(scope="module")

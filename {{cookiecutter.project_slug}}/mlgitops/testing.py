@@ -35,6 +35,12 @@ DVC_CONFIG = "[core]\n    no_scm = True\n    analytics = false\n"
 WORDS = (  # of made-up texts: in each other, so that rows share them
     "the order came late again Straße café naïve 漢字 🚀 don't ÉCOLE refund twice."
 ).split()
+ANY: dict[str, Any] = {  # what any estimator of a task can be fitted with
+    "weights": None,
+    "mitigation": None,
+    "monotonic": {},
+    "early_stopping": None,
+}
 WIDE = 1_000.0  # the width of a made-up range where the contract gives one end, or none
 
 
@@ -168,11 +174,15 @@ class Project:
     def fit(self, rows: pd.DataFrame, estimator: str) -> Pipeline:
         """Return features and estimator, fitted on one thread as in the stage `train`.
 
-        `fitted[:-1]` are the features, `fitted[-1]` is the estimator.
+        `fitted[:-1]` are the features, `fitted[-1]` is the estimator. One that
+        params.yaml does not name is fitted without the settings of `train` that not
+        every estimator takes: weights, constraints and a stop.
         """
         from threadpoolctl import threadpool_limits
 
-        recipe = replace(self.train, estimator=estimator)
+        recipe = self.train
+        if estimator != recipe.estimator:
+            recipe = replace(recipe, estimator=estimator, **ANY)
         rows = rows.copy(deep=False)
         if "prepare" in self.params:
             rows.attrs[folds.SPLIT] = self.prepare.split

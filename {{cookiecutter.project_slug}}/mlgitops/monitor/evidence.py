@@ -135,6 +135,13 @@ class Unlogged(NamedTuple):
         return self.rows / self.answered
 
 
+class Abstained(NamedTuple):
+    """The share of rows on which a version that may abstain decided nothing."""
+
+    window: float
+    holdout: float
+
+
 class LabelCounts(NamedTuple):
     """What became of the lines with a label, and how the newest ids look."""
 
@@ -189,6 +196,7 @@ class Evidence:
     missing: list[Drift] = field(default_factory=list)
     unknown: dict[str, Unlisted] = field(default_factory=dict)  # by column
     unlogged: Unlogged | None = None
+    abstained: Abstained | None = None
     confirmed: bool = True  # each part of the window shows it
     served_days: float = float("inf")  # since the version's first line in the log
     label_delay: float | None = None  # days that the newest label is behind

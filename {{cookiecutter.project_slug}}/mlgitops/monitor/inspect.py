@@ -250,6 +250,8 @@ def _add_performance(evidence: Evidence, valid: pd.DataFrame, inputs: _Inputs) -
         truth, predictions = metric.truth_and_predictions(holdout)
         newest = np.array(valid[metric.predictions].tolist(), np.float64)
         evidence.estimate = estimate.estimate(newest, predictions, truth, metric)
+        manifest = inputs.reference.manifest
+        evidence.abstained = coverage.abstained(manifest, newest, predictions)
     target = valid[contract.id].map(by_id)
     labelled = valid.assign(**{contract.target: target})[target.notna()]
     evidence.labels = len(labelled)

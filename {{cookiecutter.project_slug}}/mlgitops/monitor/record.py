@@ -107,6 +107,7 @@ def checks(evidence: Evidence, limits: Monitor) -> list[Check]:
         *basic,
         _performance(evidence, limits),
         *map(_gate, evidence.gated),
+        *_abstention(evidence),
         _estimate(evidence, limits),
         _gain(evidence, limits),
         *_drift(evidence),
@@ -191,6 +192,17 @@ def _gate(metric: GatedMetric) -> Check:
     higher = metric.better == "higher"
     bound = "upper bound at least" if higher else "lower bound at most"
     return _check(name, metric.passed, value, f"{bound} {metric.limit:.4g}", note)
+
+
+def _abstention(evidence: Evidence) -> list[Check]:
+    """Return how many rows were not decided; a drift of predictions is another check.
+
+    Nobody has said how many are too many, so that it neither passes nor fails.
+    """
+    if (found := evidence.abstained) is None:
+        return []
+    value = f"{found.window:.1%} of rows not decided, holdout {found.holdout:.1%}"
+    return [_check("abstention", None, value)]
 
 
 def _estimate(evidence: Evidence, limits: Monitor) -> Check:

@@ -68,6 +68,20 @@ OF_TASK: Mapping[tuple[str, str], tuple[str, str]] = {  # refused for one task o
         "its estimator",
     ),
 }
+FORESTS = "RandomForest or ExtraTrees of scikit-learn"
+ARGUMENTS: Mapping[tuple[str, str], tuple[tuple[object, ...], str]] = {
+    # of a library's estimators: values that convert exactly, and what to take instead
+    ("CatBoost", "grow_policy"): ((None, "SymmetricTree"), "LightGBM"),
+    ("LGBM", "boosting_type"): (("gbdt", "dart", "goss"), FORESTS),
+    ("LGBM", "linear_tree"): ((None, False), "linear_tree=False"),
+    ("XGB", "booster"): (
+        (None, "gbtree"),
+        'LightGBM with boosting_type="dart", or LogisticRegression or Ridge for lines',
+    ),
+}
+OF_CLASSES: Mapping[tuple[str, str], tuple[tuple[object, ...], str]] = {
+    ("XGB", "num_parallel_tree"): ((None, 1), FORESTS),
+}
 DENSE = ("catboost.", "sklearn.neighbors.", "xgboost.")  # what `takes_sparse` says
 USUAL = {  # where nothing nearer is known
     "classifier": "LogisticRegression or HistGradientBoostingClassifier",
@@ -89,6 +103,7 @@ def check(model: BaseEstimator, task: str) -> None:
             if problem == SCORES and not outer:
                 continue  # another estimator makes probabilities of its decisions
             raise FILE.error(f"{name} {problem}; take {nearest}")
+        _check_arguments(part, kind)
         if not _has_converter(part):
             raise FILE.error(f"{name} {ABSENT}; take {USUAL[kind]}")
     if kind == "classifier" and not _has_probabilities(model):
@@ -169,6 +184,25 @@ def _refused(part: Any, task: str) -> tuple[str, str] | None:
     if not type(part).__module__.startswith("sklearn."):
         return None
     return REFUSED.get(name) or OF_TASK.get((task, name))
+
+
+def _check_arguments(part: Any, kind: str) -> None:
+    """Refuse an argument of XGBoost, LightGBM or CatBoost that does not convert.
+
+    Raises:
+        ContractError: with the argument, and what to take instead.
+    """
+    name, known = type(part).__name__, dict(ARGUMENTS)
+    if type(part).__module__.split(".")[0] not in ("catboost", "lightgbm", "xgboost"):
+        return
+    if kind == "classifier":
+        known |= OF_CLASSES
+    given = part.get_params()
+    for (prefix, argument), (allowed, nearest) in known.items():
+        value = given.get(argument, allowed[0])
+        if name.startswith(prefix) and value not in allowed:
+            what = f"{name} with {argument}={value!r}"
+            raise FILE.error(f"{what} {WRONG}; take {nearest}")
 
 
 def _has_probabilities(model: Any) -> bool:
