@@ -64,11 +64,27 @@ def add_key(file: Path, keys: Keys, name: str, value: str) -> None:
         raise EditError(f"{file}: {'.'.join(keys)} is not a mapping with lines")
     if _child(node, name) is not None:
         raise EditError(f"{file}: {'.'.join(keys)} has {name} already")
-    end = text.find("\n", node.value[-1][1].end_mark.index)
+    end = text.find("\n", _last(node).end_mark.index)
     end = len(text) if end < 0 else end
     line = f"\n{' ' * node.start_mark.column}{name}: {value}"
     expected = {**read_value(file, keys), name: yaml.safe_load(value)}
     _write(file, keys, f"{text[:end]}{line}{text[end:]}", expected)
+
+
+def remove_key(file: Path, keys: Keys, name: str) -> None:
+    """Remove a key of a mapping whose value stands on the key's own line.
+
+    Raises:
+        EditError: there is no such key, or its value has lines of its own.
+    """
+    text = file.read_text(encoding="utf-8")
+    value = _node(file, text, (*keys, name))
+    if isinstance(value, yaml.CollectionNode) and not value.flow_style:
+        raise EditError(f"{file}: {'.'.join(keys)}.{name} has lines of its own")
+    start = text.rfind("\n", 0, value.start_mark.index) + 1
+    end = text.find("\n", value.end_mark.index) + 1 or len(text)
+    expected = {k: v for k, v in read_value(file, keys).items() if k != name}
+    _write(file, keys, f"{text[:start]}{text[end:]}", expected)
 
 
 def read_value(file: Path, keys: Keys) -> Any:
@@ -100,6 +116,14 @@ def _node(file: Path, text: str, keys: Keys) -> Any:
         node = _child(node, key)
         if node is None:
             raise EditError(f"{file} has no key {'.'.join(keys[:depth])}")
+    return node
+
+
+def _last(node: Any) -> Any:
+    """Return the last value in a collection: that of a block ends on its own line."""
+    while isinstance(node, yaml.CollectionNode) and node.value and not node.flow_style:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
     return node
 
 

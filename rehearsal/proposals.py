@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from rehearsal.edits import add_items, add_key, read_value, set_value
+from rehearsal.edits import add_items, add_key, read_value, remove_key, set_value
 
 TRAIN = Path(".github", "workflows", "train.yml")
 STEPS = ("jobs", "train", "steps")
@@ -12,6 +12,35 @@ MISSING = (*STEPS, "Hand over to validate", "with", "if-no-files-found")
 WEATHER = (
     *("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"),
 )
+INTERVALS = "{coverage: 0.8, share: 0.2, by_class: true, abstain: true}"
+OF_TREES = {  # settings of training that a linear model does not have
+    "early_stopping": "{share: 0.1, rounds: 10}",
+    "monotonic": "{precip: increasing, visib: decreasing}",
+}
+SETTINGS = {
+    "weights": "balanced",
+    "mitigation": "{method: reweighing, columns: [origin]}",
+    "calibration": "sigmoid",
+    **OF_TREES,
+}
+
+
+def unsure(clone: Path) -> None:
+    """Let a model say what the truth may be, and decide nothing where it is unsure.
+
+    From the first version on: a canary has the answers of the champion's kind.
+    """
+    add_key(clone / "params.yaml", ("train",), "intervals", INTERVALS)
+
+
+def settings(clone: Path) -> None:
+    """Take the other optional settings of training, and what DVC has to know of two."""
+    for name, value in SETTINGS.items():
+        add_key(clone / "params.yaml", ("train",), name, value)
+    set_value(clone / "params.yaml", ("train", "threshold"), "best")
+    stage = ("stages", "train")
+    add_items(clone / "dvc.yaml", (*stage, "params"), ("business",))
+    add_items(clone / "dvc.yaml", (*stage, "outs"), ("build/unmitigated.onnx",))
 
 
 def weather(clone: Path) -> None:
@@ -26,8 +55,10 @@ def canary(clone: Path) -> None:
 
 
 def linear(clone: Path) -> None:
-    """Use a logistic regression: a worse model."""
+    """Use a logistic regression, without what only trees have: a worse model."""
     set_value(clone / "params.yaml", ("train", "estimator"), "logistic_regression")
+    for name in OF_TREES.keys() & read_value(clone / "params.yaml", ("train",)).keys():
+        remove_key(clone / "params.yaml", ("train",), name)
 
 
 def forged(clone: Path) -> None:
@@ -45,5 +76,6 @@ def swallowed(clone: Path) -> None:
 
 
 PROPOSALS: dict[str, Callable[[Path], None]] = {
-    change.__name__: change for change in (weather, canary, linear, forged, swallowed)
+    change.__name__: change
+    for change in (unsure, weather, settings, canary, linear, forged, swallowed)
 }

@@ -25,12 +25,14 @@ def first_model(world: World) -> None:
     """A first model is trained, proposed, judged without a champion and deployed."""
     with world.play.step("first model", "A first model: proposed and judged") as step:
         world.dana.git("switch", "-q", "-c", "first-model")
-        world.dana.git("commit", "-q", "--allow-empty", "-m", "Train a first model")
+        proposals.unsure(world.dana.clone)
+        world.dana.git("commit", "-qam", "Train a first model that says if unsure")
         number = world.propose(
             "first-model",
             "A first model",
             "Gradient boosting on what the schedule says: airline, route, weekday, "
-            "minute and distance.",
+            "minute and distance. Beside each prediction it says which of late and "
+            "punctual the truth may be, and decides nothing where it may be both.",
         )
         step.show("pull", number=number)
         world.settle(step)
@@ -46,13 +48,15 @@ def better_model(world: World) -> None:
     with world.play.step("better model", title) as step:
         world.dana.git("switch", "-q", "-c", "weather")
         proposals.weather(world.dana.clone)
+        proposals.settings(world.dana.clone)
         proposals.canary(world.dana.clone)
         world.dana.git("commit", "-qam", "Use the weather at the origin, as a canary")
         number = world.propose(
             "weather",
             "Use the weather at the origin",
-            "Adds eight columns of the hourly weather at the origin. It is to answer "
-            "half of production's rows first.",
+            "Adds eight columns of the hourly weather at the origin. More rain never "
+            "means fewer delays, airports are weighted alike, and the threshold is the "
+            "one that is worth most. It is to answer half of production's rows first.",
         )
         step.show("pull", number=number)
         world.settle(step)
@@ -66,6 +70,20 @@ def better_model(world: World) -> None:
         world.deployed(step)
         world.check_one_number(step, number)
         world.variable("PRODUCTION_BY_DISPATCH", "false")
+        asked(world, step)
+
+
+def asked(world: World, step: Step) -> None:
+    """Production answers with sets, and decides where a set has exactly one class."""
+    [row] = world.production.example()
+    hours = [{**row, "id": f"asked-{h}", "minute": 60 * h} for h in range(24)]
+    predictions = world.production.predict(hours)
+    decided = [p for p in predictions if p["decision"] is not None]
+    step.note(asked=f"{len(decided)} of {len(predictions)} flights of a day decided")
+    expect(0 < len(decided) < len(predictions), f"it never abstains: {predictions}")
+    for prediction in predictions:
+        alone = len(prediction["set"]) == 1
+        expect(alone == (prediction["decision"] is not None), f"{prediction}")
 
 
 def canary(world: World, number: int) -> None:
@@ -193,7 +211,7 @@ def quiet_months(world: World) -> None:
         run = world.last_run("monitor.yml")
         decision = decided(world, step)
         step.note(monitor=run.conclusion, decision=decision["decision"])
-        step.note(sentence=decision["sentence"])
+        step.note(sentence=decision["sentence"], sets=_beside(decision))
         expect(run.conclusion == "success", "the monitor failed")
         retrain = decision["decision"] == "retrain"
         expect(not retrain, "the monitor proposed to retrain without drift")
@@ -309,6 +327,15 @@ def decided(world: World, step: Step) -> dict[str, Any]:
     title = f"Monitor: {newest['decision']}"
     step.show("monitoring", record=newest, title=title, **page)
     return newest
+
+
+def _beside(decision: dict[str, Any]) -> str:
+    """Return what the monitor's record says of sets and abstention."""
+    names = ("gate coverage", "abstention")
+    values = {c["name"]: str(c["value"]) for c in decision["checks"]}
+    lacking = [name for name in names if name not in values]
+    expect(not lacking, f"the monitor's record has no {lacking}")
+    return "; ".join(values[name] for name in names)
 
 
 def monitor_page(world: World, name: str) -> str:

@@ -55,6 +55,25 @@ class Target:
         except (OSError, urllib.error.URLError, ValueError):
             return {}
 
+    def example(self) -> list[dict[str, Any]]:
+        """Return the rows of the example in the server's own description."""
+        with urllib.request.urlopen(  # noqa: S310  only our own loopback address
+            f"{self.url}/openapi.json", timeout=5
+        ) as response:
+            described = json.load(response)["paths"]["/predict"]["post"]
+        content = described["requestBody"]["content"]["application/json"]
+        return list(content["examples"]["golden"]["value"]["rows"])
+
+    def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the server's predictions for rows."""
+        body = json.dumps({"rows": rows}).encode()
+        head = {"Content-Type": "application/json"}
+        request = urllib.request.Request(  # noqa: S310  only our own loopback address
+            f"{self.url}/predict", body, head
+        )
+        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+            return list(json.load(response)["predictions"])
+
     def wait_for(self, manifest_sha256: str, seconds: float = 30.0) -> bool:
         """Wait until the server says that it runs that version."""
         deadline = time.monotonic() + seconds

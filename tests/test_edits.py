@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.edits import EditError, add_items, add_key, read_value, set_value
+from rehearsal.edits import (
+    EditError,
+    add_items,
+    add_key,
+    read_value,
+    remove_key,
+    set_value,
+)
 
 TEXT = """# first
 train: # why
@@ -40,6 +47,21 @@ def test_a_key_is_added_below_the_last_one(file: Path) -> None:
         add_key(file, ("train",), "seed", "2")
     with pytest.raises(EditError, match="not a mapping"):
         add_key(file, ("steps",), "seed", "2")
+
+
+def test_a_key_is_added_below_a_last_one_that_has_keys_itself(file: Path) -> None:
+    file.write_text("a:\n  b:\n    c: 1 # one\n\n# what follows\nd: 2\n")
+    add_key(file, ("a",), "e", "3")
+    added = "a:\n  b:\n    c: 1 # one\n  e: 3\n\n# what follows\nd: 2\n"
+    assert file.read_text() == added
+
+
+def test_a_key_is_removed_with_its_line(file: Path) -> None:
+    remove_key(file, ("train",), "estimator")
+    assert file.read_text() == TEXT.replace("  estimator: trees # or lines\n", "")
+    for keys, name in ((("train",), "model"), (("train",), "columns")):
+        with pytest.raises(EditError, match=name):
+            remove_key(file, keys, name)
 
 
 def test_items_are_added_below_the_last_one(file: Path) -> None:

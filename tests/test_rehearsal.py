@@ -36,7 +36,9 @@ def command(folder: Path, *args: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
+        ("unsure", 1),
         ("weather", 8),
+        ("settings", 8),
         ("canary", 1),
         ("linear", 1),
         ("forged", 1),
@@ -46,14 +48,29 @@ def command(folder: Path, *args: str) -> list[str]:
 def test_a_proposal_still_applies(name: str, lines: int, tmp_path: Path) -> None:
     """A change of its file is noticed in a second, not in the middle of the play."""
     shutil.copytree(TEMPLATE / ".github", tmp_path / ".github")
-    shutil.copy(TEMPLATE / "params.yaml", tmp_path)
+    for file in ("params.yaml", "dvc.yaml"):
+        shutil.copy(TEMPLATE / file, tmp_path)
     PROPOSALS[name](tmp_path)
     added = 0
-    for file in ("params.yaml", ".github/workflows/train.yml"):
+    for file in ("params.yaml", "dvc.yaml", ".github/workflows/train.yml"):
         before, after = ((root / file).read_text() for root in (TEMPLATE, tmp_path))
         assert before.count("#") == after.count("#"), "a comment is gone"
         added += len(set(after.splitlines()) - set(before.splitlines()))
     assert added == lines
+
+
+def test_a_linear_model_is_proposed_without_what_only_trees_have(
+    tmp_path: Path,
+) -> None:
+    """The worse model stands on the better one's settings."""
+    for file in ("params.yaml", "dvc.yaml"):
+        shutil.copy(TEMPLATE / file, tmp_path)
+    for name in ("unsure", "settings", "linear"):
+        PROPOSALS[name](tmp_path)
+    train = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]
+    assert train["estimator"] == "logistic_regression"
+    assert {"weights", "mitigation", "calibration", "intervals"} <= train.keys()
+    assert not {"early_stopping", "monotonic"} & train.keys()
 
 
 def test_what_is_proposed_is_known_to_the_template() -> None:
@@ -279,6 +296,17 @@ def test_a_canary_is_taken_back_by_the_monitor(story: tuple[Path, Facts]) -> Non
     assert rows > 1000 and 0.4 < canary["answered"] / rows < 0.6
     assert canary["ledger"] == "taken back" and "limit" in canary["reason"]
     assert canary["production"] == champion["info"]
+
+
+@pytest.mark.slow
+def test_settings_of_training_are_served_and_watched(
+    story: tuple[Path, Facts],
+) -> None:
+    """The deployed version answers with sets, abstains, and the monitor says so."""
+    _, facts = story
+    assert facts["better deploy"]["asked"].endswith("of 24 flights of a day decided")
+    sets = facts["traffic"]["sets"]
+    assert "Coverage of sets" in sets and "of rows not decided" in sets
 
 
 @pytest.mark.slow
