@@ -38,7 +38,7 @@ def command(folder: Path, *args: str) -> list[str]:
     [
         ("unsure", 1),
         ("weather", 8),
-        ("settings", 8),
+        ("settings", 7),
         ("canary", 1),
         ("linear", 1),
         ("forged", 1),
@@ -70,7 +70,7 @@ def test_a_linear_model_is_proposed_without_what_only_trees_have(
     train = yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]
     assert train["estimator"] == "logistic_regression"
     assert {"weights", "mitigation", "calibration", "intervals"} <= train.keys()
-    assert not {"early_stopping", "monotonic"} & train.keys()
+    assert not {"monotonic"} & train.keys()
 
 
 def test_what_is_proposed_is_known_to_the_template() -> None:

@@ -48,9 +48,9 @@ def of(
     return sentences
 
 
-def trained(ids: pd.Series, known: Iterable[object]) -> list[str]:
+def trained(ids: pd.Series, of_training: Iterable[object]) -> list[str]:
     """Return a sentence where rows of a window were trained on, by their ids."""
-    count = int(ids.isin(set(known)).sum())
+    count = int(ids.isin(set(of_training)).sum())
     if not count:
         return []
     return [

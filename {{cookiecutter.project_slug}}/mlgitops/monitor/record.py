@@ -199,9 +199,9 @@ def _abstention(evidence: Evidence) -> list[Check]:
 
     Nobody has said how many are too many, so that it neither passes nor fails.
     """
-    if (found := evidence.abstained) is None:
+    if (shares := evidence.abstained) is None:
         return []
-    value = f"{found.window:.1%} of rows not decided, holdout {found.holdout:.1%}"
+    value = f"{shares.window:.1%} of rows not decided, holdout {shares.holdout:.1%}"
     return [_check("abstention", None, value)]
 
 

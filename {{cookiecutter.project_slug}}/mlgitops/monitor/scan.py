@@ -233,8 +233,8 @@ def _told(file: Any) -> str:
     A list of Azure has its etag without the quotes that the object itself has it with.
     """
     details = getattr(file, "details", None) or {}
-    known = {name.lower(): each for name, each in details.items() if each}
-    return next((str(known[n]).strip('"') for n in SAME if n in known), "")
+    marks = {name.lower(): mark for name, mark in details.items() if mark}
+    return next((str(marks[n]).strip('"') for n in SAME if n in marks), "")
 
 
 def _same(log: Log, part: Part) -> Opened:

@@ -192,13 +192,13 @@ def _check_arguments(part: Any, kind: str) -> None:
     Raises:
         ContractError: with the argument, and what to take instead.
     """
-    name, known = type(part).__name__, dict(ARGUMENTS)
+    name, limits = type(part).__name__, dict(ARGUMENTS)
     if type(part).__module__.split(".")[0] not in ("catboost", "lightgbm", "xgboost"):
         return
     if kind == "classifier":
-        known |= OF_CLASSES
+        limits |= OF_CLASSES
     given = part.get_params()
-    for (prefix, argument), (allowed, nearest) in known.items():
+    for (prefix, argument), (allowed, nearest) in limits.items():
         value = given.get(argument, allowed[0])
         if name.startswith(prefix) and value not in allowed:
             what = f"{name} with {argument}={value!r}"

@@ -100,12 +100,12 @@ def _scored(
 ) -> tuple[Array, Array]:
     """Return the target [n] and the prediction, [n] or [n, k], of each row."""
     with holdout.open("rb") as file:
-        about = parquet.ParquetFile(file).metadata
-        groups = map(about.row_group, range(about.num_row_groups))
+        metadata = parquet.ParquetFile(file).metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
         largest = max((group.num_rows for group in groups), default=1)
-    read, output = [*columns, contract.target], TASKS[contract.task].output
+    names, output = [*columns, contract.target], TASKS[contract.task].output
     targets, predictions = [], []
-    for rows in Rows(holdout, max(largest, 1)).batches(read):
+    for rows in Rows(holdout, max(largest, 1)).batches(names):
         targets.append(truth(rows, contract))
         arrays = inputs(rows, contract, columns)
         predictions.append(score(model, arrays, output))

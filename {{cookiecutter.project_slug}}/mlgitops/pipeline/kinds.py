@@ -38,8 +38,8 @@ def kind(value: object) -> str:
     """Return what a value is called, by its type; that type's name where none fits."""
     if isinstance(value, int) and not -LARGEST <= value < LARGEST:
         return "whole numbers of more than 64 bits"
-    known = (name for name, types in KINDS.items() if isinstance(value, types))
-    return next(known, f"values of the type {type(value).__name__}")
+    names = (name for name, types in KINDS.items() if isinstance(value, types))
+    return next(names, f"values of the type {type(value).__name__}")
 
 
 def demand_one(values: pd.Series, name: str) -> None:

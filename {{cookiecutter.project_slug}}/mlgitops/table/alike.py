@@ -10,10 +10,10 @@ SELECTORS = range(0xFE00, 0xFE10)  # how an emoji is drawn
 
 def alike(texts: Iterable[str]) -> list[str]:
     """Return the first texts that look the same to a reader; none where all differ."""
-    seen: dict[str, list[str]] = {}
+    by_shape: dict[str, list[str]] = {}
     for text in texts:
-        seen.setdefault(_drawn(text), []).append(text)
-    return next((found for found in seen.values() if len(found) > 1), [])
+        by_shape.setdefault(_drawn(text), []).append(text)
+    return next((group for group in by_shape.values() if len(group) > 1), [])
 
 
 def spelt(texts: Sequence[str]) -> str:

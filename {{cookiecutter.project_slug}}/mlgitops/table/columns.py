@@ -177,8 +177,8 @@ def _asked(
     for n in columns:
         column, style = f"c{n}", look.styles[n]
         text = filled(column) if look.plain[n] else column
-        read = style.sql(text) if look.plain[n] else column
-        inner += [f"{read} as v{n}", f"{text} as t{n}"]
+        typed = style.sql(text) if look.plain[n] else column
+        inner += [f"{typed} as v{n}", f"{text} as t{n}"]
         count = f"count(t{n})"
         if n in table.odd:
             count += f" + count({odd(column)})"

@@ -87,13 +87,13 @@ def guess(facts: Facts, forced: str = "") -> Guess:
     if forced == "unix":
         large = (facts.high or 0) > UNIX["seconds"][1]
         unit = "milliseconds" if large else "seconds"
-        why = f"TYPES says that these are {unit} since 1970"
-        return Guess(facts, "datetime", why, unit=0.001 if large else 1.0)
+        reason = f"TYPES says that these are {unit} since 1970"
+        return Guess(facts, "datetime", reason, unit=0.001 if large else 1.0)
     if forced:
         if sign := facts.style.sign:
-            why = f"TYPES says so, numbers with {sign}"
+            reason = f"TYPES says so, numbers with {sign}"
             note = f"a request and `make score` have the number without {sign}"
-            return Guess(facts, forced, why, note=note)
+            return Guess(facts, forced, reason, note=note)
         return Guess(facts, forced, "TYPES says so")
     if (facts.distinct <= 1 and len(set(facts.first)) <= 1) or _is_one_number(facts):
         value = one_line(facts.first[0]) if facts.first else ""
@@ -102,8 +102,8 @@ def guess(facts: Facts, forced: str = "") -> Guess:
     if len(facts.first) <= 2 and facts.distinct <= 2:
         words = {value.strip().lower() for value in facts.first}
         if words & TRUE and words & FALSE and words <= TRUE | FALSE:
-            why = f"two values, {' and '.join(map(one_line, facts.first))}"
-            return Guess(facts, "boolean", why, _line(facts, "category"))
+            reason = f"two values, {' and '.join(map(one_line, facts.first))}"
+            return Guess(facts, "boolean", reason, _line(facts, "category"))
     kinds: dict[str, Callable[[Facts], Guess]] = {"number": _number, "date": _date}
     return kinds.get(facts.style.kind, _text)(facts)
 
@@ -122,11 +122,11 @@ def _line(facts: Facts, kind: str) -> str:
 def _date(facts: Facts) -> Guess:
     """Return the guess of a column of dates."""
     style = facts.style
-    why = "ISO 8601" if not style.name else f"written as {style.name}"
+    reason = "ISO 8601" if not style.name else f"written as {style.name}"
     if style.also:
-        why += f" (or {style.also}: no value tells which)"
-        return Guess(facts, "datetime", why, _line(facts, style.also))
-    return Guess(facts, "datetime", why, _line(facts, "category"))
+        reason += f" (or {style.also}: no value tells which)"
+        return Guess(facts, "datetime", reason, _line(facts, style.also))
+    return Guess(facts, "datetime", reason, _line(facts, "category"))
 
 
 def _number(facts: Facts) -> Guess:
@@ -138,25 +138,25 @@ def _number(facts: Facts) -> Guess:
     if whole and not dotted:
         unique = facts.distinct >= 0.9 * facts.filled and facts.filled > 1
         if unique and UNNAMED.fullmatch(facts.name):
-            why = "no name, and nearly every row has another: row numbers of a program"
-            return Guess(facts, "identifier", why, _line(facts, "number"))
+            reason = "no name, and nearly every row has another: row numbers of a program"
+            return Guess(facts, "identifier", reason, _line(facts, "number"))
         if _counts(facts):
-            why = "it counts the rows: whole numbers, almost each one once"
-            return Guess(facts, "identifier", why, _line(facts, "number"))
+            reason = "it counts the rows: whole numbers, almost each one once"
+            return Guess(facts, "identifier", reason, _line(facts, "number"))
         if unique and IDLIKE.search(facts.name) and low >= 0:
-            why = "a whole number that differs in nearly every row, by its name an id"
-            return Guess(facts, "identifier", why, _line(facts, "number"))
+            reason = "a whole number that differs in nearly every row, by its name an id"
+            return Guess(facts, "identifier", reason, _line(facts, "number"))
         for unit, (first, last) in UNIX.items():
             if first <= low and high <= last and TIMELIKE.search(facts.name):
-                why = f"whole numbers that are {unit} since 1970, by size and name"
+                reason = f"whole numbers that are {unit} since 1970, by size and name"
                 size = 0.001 if unit == "milliseconds" else 1.0
-                return Guess(facts, "datetime", why, _line(facts, "number"), size)
+                return Guess(facts, "datetime", reason, _line(facts, "number"), size)
         if max(abs(low), abs(high)) > EXACT:
             return _large(facts, low, high, unique)
-        why = f"whole numbers{written}"
+        reason = f"whole numbers{written}"
         few = facts.distinct <= 12
         line = _line(facts, "category") if few else _line(facts, "number")
-        return Guess(facts, "integer", why, line)
+        return Guess(facts, "integer", reason, line)
     return Guess(
         facts,
         "number",
@@ -178,17 +178,17 @@ def _counts(facts: Facts) -> bool:
 
 def _large(facts: Facts, low: float, high: float, unique: bool) -> Guess:
     """Return the guess of whole numbers that float32 cannot tell apart."""
-    why = "whole numbers beyond 16,777,216"
+    reason = "whole numbers beyond 16,777,216"
     if unique and max(abs(low), abs(high)) >= 2**53:
-        why = "whole numbers beyond 2^53 that differ in nearly every row: an id"
-        return Guess(facts, "identifier", why, _line(facts, "number"))
+        reason = "whole numbers beyond 2^53 that differ in nearly every row: an id"
+        return Guess(facts, "identifier", reason, _line(facts, "number"))
     note = "digits beyond the seventh are lost"
     for unit, (first, last) in UNIX.items():
         if first <= low and high <= last:
             note += f"; if these are {unit} since 1970: {_line(facts, 'unix')}"
-            return Guess(facts, "number", why, _line(facts, "unix"), note=note)
+            return Guess(facts, "number", reason, _line(facts, "unix"), note=note)
     note += f"; if it is an id: DROP='{facts.name}'"
-    return Guess(facts, "number", why, f"DROP='{facts.name}'", note=note)
+    return Guess(facts, "number", reason, f"DROP='{facts.name}'", note=note)
 
 
 def _text(facts: Facts) -> Guess:
@@ -207,8 +207,8 @@ def _words_or_codes(facts: Facts) -> Guess:
     if (count <= FEW and share >= 2) or (count <= MANY and share >= EACH):
         blanks = any(value != value.strip() for value in facts.first)
         note = "blanks at their ends are left out; a request has them without"
-        why = f"{count:,} different texts"
-        return Guess(facts, "category", why, note=note if blanks else "")
+        reason = f"{count:,} different texts"
+        return Guess(facts, "category", reason, note=note if blanks else "")
     line = _line(facts, "category")
     if share < 1.1 and facts.length <= 40 and not any(" " in v for v in facts.first):
         return Guess(facts, "identifier", "short texts that nearly all differ", line)
@@ -217,18 +217,18 @@ def _words_or_codes(facts: Facts) -> Guess:
     rows_of = Counter(word for each in found for word in set(each))
     alike = sum(any(rows_of[word] > 1 for word in each) for each in found)
     if mean >= FEWEST and share < REPEATED and alike >= len(found) / 2:
-        why = (
+        reason = (
             f"{count:,} different texts of about {mean:.0f} words; {alike} of "
             f"{len(found)} share a word with another: free text"
         )
-        return Guess(facts, "text", why, f"DROP='{facts.name}'")
+        return Guess(facts, "text", reason, f"DROP='{facts.name}'")
     if facts.length > 25 or share < REPEATED:
-        why = f"{count:,} different texts with hardly a word in common: names or codes"
-        return Guess(facts, "identifier", why, _line(facts, "text"))
-    why = f"{count:,} different texts, {share:.0f} rows each: too many categories"
+        reason = f"{count:,} different texts with hardly a word in common: names or codes"
+        return Guess(facts, "identifier", reason, _line(facts, "text"))
+    reason = f"{count:,} different texts, {share:.0f} rows each: too many categories"
     if mean >= FEWEST:
         line = _line(facts, "text")
-    return Guess(facts, "identifier", why, line)
+    return Guess(facts, "identifier", reason, line)
 
 
 def _words(value: str) -> list[str]:
