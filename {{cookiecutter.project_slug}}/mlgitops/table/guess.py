@@ -138,13 +138,17 @@ def _number(facts: Facts) -> Guess:
     if whole and not dotted:
         unique = facts.distinct >= 0.9 * facts.filled and facts.filled > 1
         if unique and UNNAMED.fullmatch(facts.name):
-            reason = "no name, and nearly every row has another: row numbers of a program"
+            reason = (
+                "no name, and nearly every row has another: row numbers of a program"
+            )
             return Guess(facts, "identifier", reason, _line(facts, "number"))
         if _counts(facts):
             reason = "it counts the rows: whole numbers, almost each one once"
             return Guess(facts, "identifier", reason, _line(facts, "number"))
         if unique and IDLIKE.search(facts.name) and low >= 0:
-            reason = "a whole number that differs in nearly every row, by its name an id"
+            reason = (
+                "a whole number that differs in nearly every row, by its name an id"
+            )
             return Guess(facts, "identifier", reason, _line(facts, "number"))
         for unit, (first, last) in UNIX.items():
             if first <= low and high <= last and TIMELIKE.search(facts.name):
@@ -223,7 +227,9 @@ def _words_or_codes(facts: Facts) -> Guess:
         )
         return Guess(facts, "text", reason, f"DROP='{facts.name}'")
     if facts.length > 25 or share < REPEATED:
-        reason = f"{count:,} different texts with hardly a word in common: names or codes"
+        reason = (
+            f"{count:,} different texts with hardly a word in common: names or codes"
+        )
         return Guess(facts, "identifier", reason, _line(facts, "text"))
     reason = f"{count:,} different texts, {share:.0f} rows each: too many categories"
     if mean >= FEWEST:
