@@ -280,7 +280,8 @@ def main() -> None:
     while rows <= LARGEST:
         planned = dict[str, Commands]()
         for way in ways if rows >= min(BATCHED_FROM, LARGEST) else (SHIPPED,):
-            planned[way], lacking = fitting(ways[way], rows, way)
+            like = ways[way] if len(ways[way]) > 1 else ways[SHIPPED]
+            planned[way], lacking = fitting(like, rows, way)
             left_out += lacking
         left_out += [reason] if (reason := no_room(rows)) else []
         if reason or not planned[SHIPPED]:
@@ -307,9 +308,9 @@ def write(ways: Ways, sentences: list[str]) -> None:
         "of the same rows, and `make monitor` of a shipped log with as many: CPU",
         f"seconds, and the memory of the largest process. *{SHIPPED.capitalize()}* is",
         f"without a setting; *{BATCHED}* is with `prepare.batch` and `train.batch` of",
-        f"{BATCH:,} rows, and XGBoost, which the latter needs, with as many trees as",
-        "large ([how](../docs/large.md)); `data` and `monitor` look at neither and are",
-        "measured once. What a comparison with a champion costs says",
+        f"{BATCH:,} rows, and XGBoost, which the latter needs, with as many trees of",
+        "the same size ([how](../docs/large.md)); `data` and `monitor` look at neither",
+        "and are measured once. What a comparison with a champion costs says",
         "`make validation`; what workers change says `make cluster`.",
         "",
         *head(),

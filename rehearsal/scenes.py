@@ -55,7 +55,8 @@ def better_model(world: World) -> None:
             "weather",
             "Use the weather at the origin",
             "Adds eight columns of the hourly weather at the origin. More rain never "
-            "means fewer delays, airports are weighted alike, and the threshold is the "
+            "means fewer delays. Rows are weighted: late flights count as much as "
+            "punctual ones, and are as frequent at each airport. The threshold is the "
             "one that is worth most. It is to answer half of production's rows first.",
         )
         step.show("pull", number=number)

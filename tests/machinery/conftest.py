@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     here, worker = Path(__file__).parent, getattr(config, "workerinput", None)
     if worker and [Path(name) for name in config.args] == [here]:
-        files = sorted(map(str, here.glob("test_*.py")))
+        files = sorted(map(str, here.rglob("test_*.py")))
         number = int(worker["workerid"].removeprefix("gw"))
         first = len(files) * number // worker["workercount"]
         config.args = files[first:] + files[:first]

@@ -398,7 +398,12 @@ PROPOSED: dict[str, tuple[Patch, str]] = {
         "ROC AUC",
     ),
 }
-ALIKE = (  # one thing by several ways, refused by one check: they have their turns
+ALIKE = (  # one thing by several ways, seen by one check: they have their turns
+    (
+        "rows added to the period that main covers",
+        "rows of that period changed",
+        "one row that moves the split",
+    ),
     (
         "a threshold that decides yes for every row",
         "a threshold that decides no for every row",

@@ -1,7 +1,7 @@
 """A table beyond memory goes from a file to a monitored model, by two settings.
 
-`prepare.batch` and `train.batch` through every command, on a table of many batches. Of
-a larger table `prepare` takes far less memory than without.
+`prepare.batch` and `train.batch` through all commands on the way, on a table of many
+batches. Of a larger table `prepare` takes far less memory than without.
 """
 
 from __future__ import annotations

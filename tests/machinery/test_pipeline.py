@@ -190,7 +190,6 @@ def test_evaluate_measures_the_exported_model(built: Path) -> None:
     assert sum(entry["rows"] for entry in bins) == found["rows"]
 
 
-@pytest.mark.slow
 def test_evaluate_holds_one_row_group_of_the_holdout(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +215,7 @@ def test_evaluate_holds_one_row_group_of_the_holdout(
         held.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", lengths.turn(["hist_gradient_boosting", LINEAR]))
 def test_training_twice_gives_the_same_bytes(
     built: Path, tmp_path: Path, estimator: str

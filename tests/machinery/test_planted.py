@@ -42,7 +42,7 @@ KIND = {name: kind for kind in ALIKE for name in kind}
 SENT = lengths.turn(PROPOSED, lambda name: KIND.get(name, name))
 PASSING = lengths.turn(HONEST, lambda name: KIND.get(name, name))
 FORGERIES = lengths.turn(FORGED, lambda name: KIND.get(name, name))
-WARNED = lengths.turn(DOUBTFUL)  # each is in tests of changes, difficulty or copies too
+WARNED = lengths.turn(DOUBTFUL, lambda name: KIND.get(name, name))
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,12 @@ import sys
 from typing import Any
 
 SILENT = 20  # seconds without a byte, or without a connection
-TRIES = 4  # of a request; Azure's package makes as many by itself, Google's six
+# Tries of a request. Azure's package makes as many by itself. Google's makes six, also
+# where a busy server says to come later, and has one number for both: they stay.
+TRIES = 4
 # Tries of S3's two packages, the one around the other: by themselves they make 25.
 BOTOCORE, S3FS = 2, TRIES // 2  # what S3 refuses, what breaks off
-# What tries again in gcsfs: two send requests, one calls both, for another 36 tries.
-GCSFS = {"_request": TRIES, "_get_file_request": TRIES, "_get_file_concurrent": 1}
+DOWNLOAD = "_get_file_concurrent"  # of gcsfs: tries all again, for 36 tries of each
 HTTP = {"s3", "gs", "azure"}  # kinds whose packages speak it through aiohttp
 PROGRAM = __file__
 
@@ -71,14 +72,12 @@ def _azure(silent: int) -> None:
 
 
 def _gcsfs() -> None:
-    """Let a request be tried as often as S3's; gcsfs has its number in decorators."""
+    """Let the requests of a download be tried again, and not all of it beside."""
     from gcsfs.core import GCSFileSystem
-    from gcsfs.retry import retry_request
 
-    for name, tries in GCSFS.items():
-        once = getattr(getattr(GCSFileSystem, name, None), "__wrapped__", None)
-        if once is not None:
-            setattr(GCSFileSystem, name, retry_request(retries=tries)(once))
+    once = getattr(getattr(GCSFileSystem, DOWNLOAD, None), "__wrapped__", None)
+    if once is not None:
+        setattr(GCSFileSystem, DOWNLOAD, once)
 
 
 def _http(silent: int) -> None:

@@ -176,7 +176,7 @@ class Project:
 
         `fitted[:-1]` are the features, `fitted[-1]` is the estimator. One that
         params.yaml does not name is fitted without the settings of `train` that not
-        every estimator takes: weights, constraints and a stop.
+        every estimator takes: weights, mitigation, constraints and a stop.
         """
         from threadpoolctl import threadpool_limits
 

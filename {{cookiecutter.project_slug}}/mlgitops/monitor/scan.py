@@ -232,8 +232,10 @@ def _told(file: Any) -> str:
 
     A list of Azure has its etag without the quotes that the object itself has it with.
     """
-    details = getattr(file, "details", None) or {}
-    marks = {name.lower(): mark for name, mark in details.items() if mark}
+    details = getattr(file, "details", None)
+    if not details and hasattr(file, "fs"):  # of ssh
+        details = file.fs.info(file.path)
+    marks = {name.lower(): mark for name, mark in (details or {}).items() if mark}
     return next((str(marks[n]).strip('"') for n in SAME if n in marks), "")
 
 
