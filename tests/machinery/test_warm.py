@@ -42,7 +42,15 @@ def test_who_asks_at_once_waits_until_it_has_started(tmp_path: Path) -> None:
     program.write_text(text)
     program.chmod(0o755)
     try:
-        command = (program, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py")
+        command = (
+            program,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "test_it.py",
+        )
         (tmp_path / "test_it.py").write_text(FORKED.format(server=server.pid))
         said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert said.returncode == 0, said.stdout + said.stderr
