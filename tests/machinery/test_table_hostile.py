@@ -11,6 +11,7 @@ import pytest
 
 from machinery import tables
 from mlgitops.table.alike import alike
+from mlgitops.table.engine import filled
 
 pytest.importorskip("duckdb")  # the group `data`
 ROWS = 400
@@ -48,6 +49,12 @@ def words(blanks: Sequence[str]) -> pd.DataFrame:
     return frame.assign(y=[("yes" if y else "no") + blank for y, blank in pairs])
 
 
+def flag(region: str) -> str:
+    """Return the flag of a region: a black one, and letters that are tags."""
+    tags = "".join(chr(0xE0000 + ord(letter)) for letter in region)
+    return f"\U0001f3f4{tags}\U000e007f"
+
+
 @pytest.mark.parametrize(
     ("texts", "found"),
     [
@@ -55,7 +62,19 @@ def words(blanks: Sequence[str]) -> pd.DataFrame:
         (["price", "price\u200b"], ["price", "price\u200b"]),
         (["a b", "a\u00a0b", "a\tb"], ["a b", "a\u00a0b", "a\tb"]),
         (["\u2764", "\u2764\ufe0f"], ["\u2764", "\u2764\ufe0f"]),
+        (["a", "a\u034f"], ["a", "a\u034f"]),
+        (["a", "a\u3164", "a\u2066"], ["a", "a\u3164", "a\u2066"]),
+        (["e\u200b\u0301", "\u00e9"], ["e\u200b\u0301", "\u00e9"]),
         (["Price", "price", "m2", "m\u00b2"], []),
+        (
+            [
+                "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+                "\u0646\u0627\u0645\u0647\u0627\u06cc",
+            ],
+            [],
+        ),
+        ([flag("gbeng"), flag("gbsct")], []),
+        (["\U0001f468\u200d\U0001f4bb", "\U0001f468\U0001f4bb"], []),
         (["\U0001f44d", "\U0001f44d\U0001f3fd"], []),
     ],
 )
@@ -71,10 +90,11 @@ def test_names_that_look_alike_are_refused(told: Made) -> None:
 
 
 def test_classes_that_look_alike_are_refused(told: Made) -> None:
-    """Yes and yes with a tab behind it would be two classes of four."""
-    assert "'no' and 'no\\t'" in told(words(["", "\t"]))
-    said = told(words(["", " ", "\u00a0"]))
+    """Yes, and yes with a sign that nobody sees, would be two classes of four."""
+    assert "'no' and 'no\\u200b'" in told(words(["", "\u200b"]))
+    said = told(words(["", " ", "\u00a0", "\t", "\u2028"]))
     assert "1 is yes" in said, "blanks are no part of a value"
+    assert tables.table()["y"].mean() == tables.frame(ROWS)["y"].mean()
 
 
 def test_a_target_of_blanks_is_missing(told: Made) -> None:
@@ -105,9 +125,24 @@ def test_times_of_which_some_have_no_zone_are_told(told: Made) -> None:
     bare = days.strftime("%Y-%m-%dT%H:%M:%S")
     zones = pd.Series(cycled(["", "+02:00", "Z", "-0500"]))
     said = told(tables.frame(ROWS, seen=bare + zones))
-    assert "50 of the first 200 different times have no zone: they are read as" in said
+    assert "100 of 400 times have no zone: they are read as UTC, the others by" in said
+    zones = pd.Series(["Z"] * (ROWS - 1) + [""])
+    said = told(tables.frame(ROWS, seen=bare + zones))
+    assert "1 of 400 times has no zone: it is read as UTC" in said
     for zone in ("", "Z", "+02:00"):
         assert "no zone" not in told(tables.frame(ROWS, seen=bare + zone))
+
+
+def test_times_without_a_zone_are_counted_to_the_last_row(told: Made) -> None:
+    """What is looked at one by one ends long before."""
+    rows = 7000
+    days = pd.Timestamp("2024-03-01") + pd.to_timedelta(np.arange(rows), unit="min")
+    seen = days.strftime("%Y-%m-%d %H:%M:%S.250").to_series(index=range(rows))
+    seen[: rows - 3] += "+02:00"
+    said = told(tables.frame(rows, seen=seen, part=[n % 2 for n in range(rows)]))
+    assert "3 of 7,000 times have no zone" in said
+    seen = pd.Series(["2024-03-01T05", "2024-03-01"] * (rows // 2))
+    assert "no zone" not in told(tables.frame(rows, seen=seen))
 
 
 def test_the_form_of_the_time_is_told(told: Made) -> None:
@@ -140,3 +175,102 @@ def test_whole_numbers_have_their_room_on_both_sides(told: Made) -> None:
     columns = tables.contract()["columns"]
     assert (columns["items"]["min"], columns["items"]["max"]) == (0, 5)
     assert (columns["debts"]["min"], columns["debts"]["max"]) == (-5, 0)
+
+
+BLANK = {  # a value of a row, and of how many rows each one is blank
+    "fractions": (lambda n: f"{n * 1.37:.2f}", 4, "number"),
+    "whole": (lambda n: str(n % 37 + 3), 4, "integer"),
+    "percent": (lambda n: f"{n % 41 + 0.5} %", 4, "number"),
+    "dates": (lambda n: f"{n % 28 + 1:02}.{n % 12 + 1:02}.2024", 4, "datetime"),
+    "iso": (lambda n: f"2024-{n % 12 + 1:02}-{n % 28 + 1:02}", 10, "datetime"),
+    "truth": (lambda n: "true" if n % 3 else "false", 4, "boolean"),
+}
+
+
+@pytest.mark.parametrize("case", BLANK)
+@pytest.mark.parametrize("blank", ["  ", "\t"])
+def test_blanks_are_missing_in_every_type(case: str, blank: str, told: Made) -> None:
+    text, each, kind = BLANK[case]
+    column = [blank if n % each == 1 else text(n) for n in range(ROWS)]
+    types = "k=number" if case == "percent" else ""
+    said = told(tables.frame(ROWS, k=column), split="random", types=types)
+    assert "Written" in said and "are not" not in said
+    entry = tables.contract()["columns"]["k"]
+    assert entry["type"] == kind and entry["missing"]
+    assert tables.table()["k"].isna().sum() == ROWS // each
+    column[2] = "soon"
+    said = told(tables.frame(ROWS, k=column), split="random", types=types)
+    first = "soon" in said or tables.contract()["columns"]["k"]["type"] == "category"
+    assert first or types, "the control: a text among them is told"
+
+
+def test_numbers_with_blanks_late_in_the_file_are_read(told: Made) -> None:
+    """The reader of the file stops at them, as the first rows have none."""
+    rows = 6000
+    column = [f"{n * 1.37:.2f}" for n in range(rows - 50)] + ["  "] * 50
+    said = told(tables.frame(rows, k=column))
+    assert "Written" in said
+    assert tables.table()["k"].isna().sum() == 50
+    column[-1] = "soon"
+    assert "1 of 5,951 values are not numbers" in told(tables.frame(rows, k=column))
+
+
+def test_white_space_is_the_same_to_sql_and_to_python() -> None:
+    import duckdb
+
+    letters = [chr(n) for n in range(1, 0x11000) if not 0xD800 <= n < 0xE000]
+    frame = pd.DataFrame({"c": [f"{c}a {c}b{c}" for c in letters] + ["", "a"]})
+    connection = duckdb.connect()
+    connection.register("given", frame)
+    got = connection.execute(f"select {filled('c')} from given").fetchall()
+    assert [text for (text,) in got] == [c.strip() or None for c in frame["c"]]
+
+
+def test_a_category_with_a_tab_is_the_one_without(told: Made) -> None:
+    said = told(tables.frame(ROWS, k=cycled(["a", "b", "\t", "c\t", "\tc"])))
+    assert "blanks at their ends are left out" in said
+    column = tables.contract()["columns"]["k"]
+    assert column["categories"] == ["a", "b", "c"] and column["missing"]
+
+
+def test_long_numbers_that_round_to_one_are_no_constant(told: Made) -> None:
+    codes = ["12345678901234567", "12345678901234568"]
+    said = told(tables.frame(ROWS, code=cycled(codes)))
+    assert "code" in tables.contract()["columns"] and "code  constant" not in said
+    assert "digits beyond the seventh are lost" in said
+
+
+@pytest.mark.parametrize(
+    ("texts", "spelt"),
+    [
+        (["0", "-0", "1"], "'-0' and '0'"),
+        (["0", "-0"], "'-0' and '0'"),
+        (["1", "1.0", "0"], "'1' and '1.0'"),
+        (["1", "1,0", "2,5", "3"], "'1' and '1,0'"),
+    ],
+)
+def test_classes_that_are_one_number_are_refused(
+    texts: list[str], spelt: str, told: Made
+) -> None:
+    task = "" if len(texts) < 4 else "multiclass"
+    frame = tables.frame(ROWS).assign(y=cycled(texts))
+    said = told(frame, task=task)
+    assert f"values of the target are one number: {spelt}" in said
+
+
+def test_classes_that_are_different_numbers_are_no_spellings(told: Made) -> None:
+    for texts in (["0", "1", "2"], ["01", "1", "2"]):
+        said = told(tables.frame(ROWS).assign(y=cycled(texts)))
+        assert "one number" not in said and "Written" in said
+    codes = ["12345678901234567", "12345678901234568"]
+    assert "Written" in told(tables.frame(ROWS).assign(y=cycled(codes)))
+
+
+def test_numbers_of_a_regression_may_look_alike(told: Made) -> None:
+    """Blanks between thousands are of two kinds; both are read."""
+    pairs = [f"1{blank}{n:03}" for n in range(60) for blank in "\u00a0\u202f"]
+    assert "Written" in told(tables.frame(ROWS).assign(y=cycled(pairs)))
+    assert tables.contract()["task"] == "regression"
+    assert tables.table()["y"].between(1000, 1059).all()
+    few = ["1\u00a0000", "1\u202f000", "2\u00a0000"]
+    assert "look alike" in told(tables.frame(ROWS).assign(y=cycled(few)))

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from machinery import tables
+from mlgitops.table import source
+from mlgitops.table.engine import read
 
 pytest.importorskip("duckdb")  # the group `data`
 
@@ -94,6 +96,13 @@ def test_fields_that_differ_in_case_only_are_refused_in_one_sentence() -> None:
     assert "size and Size differ only in the case of letters" in refusal
 
 
+def test_both_spellings_of_a_field_are_named() -> None:
+    """DuckDB names the second one only, which may be in small letters."""
+    rows = [{"a": [{"Size": 1, "size": 2}], **row} for row in objects()]
+    refusal = tables.make(write(Path("../twins.jsonl"), rows), "y")
+    assert "size and Size differ only in the case of letters" in refusal
+
+
 def test_keys_that_differ_in_case_only_are_refused_wherever_they_stand() -> None:
     """DuckDB calls the second one X_1, and each column is half empty."""
     rows = [{"x": 1.5 * n, "X_1": n, **row} for n, row in enumerate(objects())]
@@ -124,3 +133,15 @@ def test_dates_of_json_are_read_as_they_are_written(
     assert not tables.make(write(Path("../dated.jsonl"), rows), "y", split="random")
     assert "written as %m-%d-%Y %I:%M:%S %p" in capsys.readouterr().out
     assert str(tables.table()["iso"].max())[:10] == "2024-01-28"
+
+
+def test_dates_in_a_map_are_as_they_are_written() -> None:
+    """An object with so many keys is a map to DuckDB, whose text has the dates."""
+    rows = [
+        {"seen": {f"k{n}": f"{n % 12 + 1:02}-{n % 28 + 1:02}-2024 05:00:00 PM"}, **row}
+        for n, row in enumerate(objects())
+    ]
+    path = write(Path("../maps.jsonl"), rows)
+    table = read(source.find(path), Path("../scratch"))
+    texts = table.connection.execute(f"select {table.column('seen')} from source")
+    assert texts.fetchone() == ("{k0='01-01-2024 05:00:00 PM'}",)

@@ -1,11 +1,20 @@
-"""Texts that look alike and are not the same, as é in its two spellings; pure."""
+"""Texts that look alike and are not the same, as é in its two spellings; pure.
+
+They differ in what is not drawn, or in white space. Letters of other alphabets, as
+of the Cyrillic one, are not looked for.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-SELECTORS = range(0xFE00, 0xFE10)  # how an emoji is drawn
+UNSEEN = (  # not the joiners 200C and 200D nor the tags of flags: they change the shape
+    "\u00ad\u034f\u115f\u1160\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+)
+NOT_DRAWN = re.compile(f"[{UNSEEN}]")
 
 
 def alike(texts: Iterable[str]) -> list[str]:
@@ -23,9 +32,5 @@ def spelt(texts: Sequence[str]) -> str:
 
 def _drawn(text: str) -> str:
     """Return what a reader sees: without what has no shape, and with plain blanks."""
-    shown = "".join(
-        letter
-        for letter in unicodedata.normalize("NFC", text)
-        if unicodedata.category(letter) != "Cf" and ord(letter) not in SELECTORS
-    )
+    shown = unicodedata.normalize("NFC", NOT_DRAWN.sub("", text))
     return " ".join(shown.split())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table.engine import NULLS, Table, quoted
+from mlgitops.table.engine import NULLS, Table, filled, quoted
 from mlgitops.table.look import Look
 
 CELLS = 6_000_000  # of a group of rows, which is held in memory
@@ -55,7 +55,10 @@ def values(relation: str, look: Look, numbers: Collection[int]) -> Values:
             continue
         inner.append(f"{style.sql(column)} as {value}")
         columns[column] = value
-        columns[odd(column)] = f"case when {value} is null then {column} end"
+        text = filled(column)
+        columns[odd(column)] = f"case when {value} is null then {text} end"
+        if style.iso:
+            columns[zoned(column)] = style.zoned(column)
         beside.append(n)
     source = f"(select {', '.join(inner)} from {relation})"
     return Values(columns, source, frozenset(beside))
@@ -140,6 +143,11 @@ def _together(pieces: Sequence[Any]) -> Noted:
 def odd(column: str) -> str:
     """Return where the texts of a column are that are not as its style says."""
     return f"odd_{column}"
+
+
+def zoned(column: str) -> str:
+    """Return where it stands which times of a column name their zone."""
+    return f"zoned_{column}"
 
 
 def group_rows(columns: int) -> int:

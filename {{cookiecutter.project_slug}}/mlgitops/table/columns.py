@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlgitops.table.columnar import Noted, noted, odd, stored, values
+from mlgitops.table.columnar import Noted, noted, odd, stored, values, zoned
 from mlgitops.table.draft import NotFiniteError, Pairs, drafted
 from mlgitops.table.engine import NULLS, Table, filled
 from mlgitops.table.formats import Style, sign
@@ -35,11 +35,12 @@ class Facts:
     length: float = 0.0  # mean length of a text
     first: tuple[str, ...] = ()  # different values, in the order of the file
     odd: tuple[str, ...] = ()  # values that are not as `style` says
+    zoned: int = 0  # times of ISO 8601 that name their zone
     read: bool = False  # the table holds values, and texts no more
 
     def sql(self, column: str) -> str:
         """Return the expression for a value, or null."""
-        return column if self.read else self.style.sql(column)
+        return column if self.read else self.style.sql(filled(column))
 
     @property
     def missing(self) -> int:
@@ -63,6 +64,7 @@ class Answers:
     high: float | None
     whole: int | None
     length: float | None
+    zoned: int | None = None
 
 
 def of_head(table: Table, look: Look) -> tuple[Table, list[Facts]]:
@@ -114,7 +116,7 @@ def _read(
             ends = [end for n in look.numbers for end in (found[n].low, found[n].high)]
             if all(end is None or math.isfinite(end) for end in ends):
                 return read, found
-        except (duckdb.Error, pa.ArrowException, NotFiniteError) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, NotFiniteError) as error:
             if not _is_spelt(error):
                 break
     read = stored(table, look, path, ())  # the texts say which value, in how many rows
@@ -155,6 +157,7 @@ def _entry(table: Table, look: Look, n: int, rows: int, answers: Answers) -> Fac
         answers.whole or 0,
         answers.length or 0.0,
         tuple(list(dict.fromkeys(look.first[n]))[:200]),
+        zoned=answers.zoned or 0,
         read=not look.plain[n],
     )
 
@@ -182,7 +185,9 @@ def _asked(
         count = f"count(t{n})"
         if n in table.odd:
             count += f" + count({odd(column)})"
-        parts += [count, *_aggregates(f"v{n}", style)]
+        zone = zoned(column) if n in table.odd else style.zoned(text)
+        zones = f"count(v{n}) filter ({zone})" if style.iso else "null"
+        parts += [count, *_aggregates(f"v{n}", style), zones]
     relation = f"select *, {', '.join(inner)} from {table.relation}"
     sql = f"select {', '.join(parts)} from ({relation})"
     rows, *cells = table.run("Looking at the columns", sql)[0]
@@ -210,7 +215,7 @@ def _with_odd(table: Table, entry: Facts) -> Facts:
     if entry.good == entry.filled:
         return entry
     column = table.column(entry.name)
-    text = odd(column) if entry.read else column
+    text = odd(column) if entry.read else filled(column)
     rows: list[tuple[Any, ...]] = table.connection.execute(
         f"select {text}, count(*) from {table.relation} where {text} is not null "
         f"and {entry.sql(column)} is null group by 1 order by 2 desc, 1 limit 20"

@@ -33,7 +33,6 @@ NAMES = re.compile(  # `name` alone, or of a person: region_name is none
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
 PHONE = re.compile(r"\+?[\d][\d ()/-]{7,18}\d")
-ZONE = re.compile(r":\d\d(\.\d+)? ?(Z|[+-]\d\d(:?\d\d)?)$", re.I)
 YEAR = re.compile(r"(^|[^a-z])(year|yr)$", re.I)
 CENTURY = 100  # years at most from the first to the last
 DENSE = 0.5  # of the years in its range a column of years has
@@ -209,14 +208,13 @@ def _zones(guesses: Sequence[Guess]) -> list[Warned]:
     """Return the columns of times of which some have a zone, and some have none."""
     result = []
     for guess in guesses:
-        style, times = guess.facts.style, guess.facts.first
-        if guess.type != "datetime" or style.kind != "date" or style.name:
-            continue
-        zoned = sum(1 for time in times if ZONE.search(time.strip()))
-        if 0 < zoned < len(times):
+        facts = guess.facts
+        if guess.type == "datetime" and 0 < facts.zoned < facts.good:
+            bare = facts.good - facts.zoned
+            have = "has no zone: it is" if bare == 1 else "have no zone: they are"
             evidence = (
-                f"{len(times) - zoned} of the first {len(times)} different times have "
-                "no zone: they are read as UTC, the others by their own zone"
+                f"{bare:,} of {facts.good:,} times {have} read as UTC, the others by "
+                "their own zone"
             )
             line = "write a zone to each, or to none, in the file"
             result.append(Warned(guess.name, evidence, line))

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from unicodedata import category
 
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -18,7 +19,14 @@ ONLY_COMMA = re.compile(
     r"[+-]?\d+,(\d{1,2}|\d{4,})|[+-]?0,\d+|[+-]?\d{1,3}(\.\d{3})+,\d+"
 )
 ONLY_POINT = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+|[+-]?\d{1,3}(,\d{3}){2,}")
+NO_CHANGE = ("", "", "")
+AS_PROGRAMS = {  # by a style's name: what is replaced, by what, and what is left out
+    "point": ("", "", ","),
+    "comma": (",", ".", "."),
+    "space": (",", ".", " '’\u00a0\u202f"),
+}
 DATE = re.compile(r"(?=.*\d).*[-/.: T].*")
+ZONE = r"[T ]\d\d(:?\d\d)*([.,]\d+)? ?([Zz]|[+-]\d\d(:?\d\d)?)\s*$"  # of a time
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 DAYS: tuple[str, ...] = (
     "%d.%m.%Y",
@@ -79,6 +87,28 @@ class Style:
         }[self.name]
         number = f"try_cast({text} as double)"
         return f"case when isfinite({number}) then {number} end"
+
+    @property
+    def iso(self) -> bool:
+        """Whether these are dates of ISO 8601, each of which may name its zone."""
+        return self.kind == "date" and not self.name
+
+    def zoned(self, column: str) -> str:
+        """Return the expression that tells whether a time of ISO 8601 names a zone."""
+        return f"regexp_matches({column}, '{ZONE}')"
+
+    def exact(self, text: str) -> Decimal | None:
+        """Return the number that a text spells, to its last digit; None is no number.
+
+        05 is a code, and 1e999999999999999999999 is too large for any.
+        """
+        bare = text.translate(str.maketrans(*AS_PROGRAMS.get(self.name, NO_CHANGE)))
+        if not PLAIN.fullmatch(bare) or CODE.fullmatch(bare):
+            return None
+        try:
+            return Decimal(bare)
+        except InvalidOperation:
+            return None
 
     @property
     def words(self) -> str:

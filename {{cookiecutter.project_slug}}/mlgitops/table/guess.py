@@ -68,7 +68,7 @@ class Guess:
         if self.type == "datetime" and self.unit:
             return f"to_timestamp({value} * {self.unit!r})"
         if self.type == "boolean":
-            text, kind = f"lower(trim({column}))", "tinyint"
+            text, kind = f"lower({filled(column)})", "tinyint"
             if not self.facts.missing:
                 kind = "boolean"
             # Not `in (...)`: with a long list, DuckDB lets rows lose their order.
@@ -95,7 +95,7 @@ def guess(facts: Facts, forced: str = "") -> Guess:
             note = f"a request and `make score` have the number without {sign}"
             return Guess(facts, forced, reason, note=note)
         return Guess(facts, forced, "TYPES says so")
-    if (facts.distinct <= 1 and len(set(facts.first)) <= 1) or _is_one_number(facts):
+    if (facts.distinct <= 1 and len(set(facts.first)) <= 1) or _is_zero(facts):
         value = one_line(facts.first[0]) if facts.first else ""
         gap = " or nothing" if facts.missing else ""
         return Guess(facts, "constant", f"every row has {value}{gap}")
@@ -108,10 +108,13 @@ def guess(facts: Facts, forced: str = "") -> Guess:
     return kinds.get(facts.style.kind, _text)(facts)
 
 
-def _is_one_number(facts: Facts) -> bool:
-    """Tell whether all values are one number, though written as 0 and -0, say."""
+def _is_zero(facts: Facts) -> bool:
+    """Tell whether all values are 0, though written as 0 and -0.
+
+    Of other numbers the ends do not tell: long ones round to the same double.
+    """
     every = facts.style.kind == "number" and facts.good == facts.filled
-    return every and facts.low == facts.high
+    return every and facts.low == facts.high == 0
 
 
 def _line(facts: Facts, kind: str) -> str:

@@ -34,7 +34,7 @@ IDLIKE = re.compile(
 class Look:
     """What the first rows say of every column, by its number."""
 
-    first: tuple[tuple[str, ...], ...]  # their values, without the missing ones
+    first: tuple[tuple[str, ...], ...]  # their values, without missing ones and blanks
     styles: tuple[Style, ...]
     plain: tuple[bool, ...]  # kept as texts
     fraction: tuple[bool, ...]  # numbers of which one has a fraction: it stays a number
@@ -73,7 +73,7 @@ def look(table: Table, forced: Mapping[str, str], texts: Collection[str]) -> Loo
     )
     head = table.connection.execute(f"from {HEAD}").fetchall()
     every = zip(*head, strict=True) if head else [()] * len(names)
-    first = tuple(tuple(v for v in values if v is not None) for values in every)
+    first = tuple(tuple(v for v in values if v and v.strip()) for values in every)
     comma = prefers_comma(first)
     styles = tuple(
         _style(values, forced.get(name, ""), comma)

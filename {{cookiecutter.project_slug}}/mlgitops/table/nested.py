@@ -47,8 +47,10 @@ def leaves(names: Sequence[str], types: Sequence[Any]) -> list[str]:
     return [leaf for name, kind in pairs for leaf, *_ in _leaves(name, "", kind)]
 
 
-def described(connection: Any, relation: str) -> tuple[list[str], list[Any]]:
-    """Return the names and types of a relation's columns, at one look.
+def described(
+    connection: Any, listed: str, options: str
+) -> tuple[list[str], list[Any]]:
+    """Return the names and types of the columns of files of JSON, at one look.
 
     Raises:
         Refused: fields of an object differ only in the case of letters.
@@ -56,11 +58,12 @@ def described(connection: Any, relation: str) -> tuple[list[str], list[Any]]:
     import duckdb
 
     try:
-        rows = connection.execute(f"describe select * from {relation}").fetchall()
+        read = f"read_json([{listed}], {options})"
+        rows = connection.execute(f"describe select * from {read}").fetchall()
     except duckdb.NotImplementedException as error:
         if not (name := re.search(r'Duplicate name "(.+)" in struct', str(error))):
             raise
-        raise Refused([twins([name[1].lower(), name[1]])]) from None
+        raise Refused([twins(_spellings(connection, listed, name[1]))]) from None
     return [row[0] for row in rows], [duckdb.sqltype(row[1]) for row in rows]
 
 
@@ -75,6 +78,17 @@ def keys(connection: Any, listed: str) -> list[str]:
     """Return the keys of all objects of some files."""
     every = f"select unnest(json_keys(json)) as key from read_json_objects([{listed}])"
     rows = connection.execute(f"select distinct key from ({every}) order by 1")
+    return [key for (key,) in rows.fetchall()]
+
+
+def _spellings(connection: Any, listed: str, name: str) -> list[str]:
+    """Return how the objects of some files spell a name, at any depth."""
+    every = f"read_json_objects([{listed}]) as o, json_tree(o.json) as inner_json"
+    rows = connection.execute(
+        "select distinct inner_json.key from " + every + " where lower(inner_json.key) "
+        "= lower(?) order by 1 desc",
+        [name],
+    )
     return [key for (key,) in rows.fetchall()]
 
 
@@ -95,6 +109,9 @@ def _type(kind: Any) -> str:
         return f"struct({', '.join(fields)})"
     if kind.id == "list":
         return f"{_type(kind.children[0][1])}[]"
+    if kind.id == "map":
+        (_, key), (_, inner) = kind.children
+        return f"map({_type(key)}, {_type(inner)})"
     return "varchar" if kind.id in TEXTS else str(kind)
 
 

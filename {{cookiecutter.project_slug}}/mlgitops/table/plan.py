@@ -77,8 +77,8 @@ def plan(
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
         problems.append(Problem("", sentence, "leave some out of the file"))
     if twins := alike(table.names):
-        sentence = f"two columns have names that look alike: {spelt(twins)}"
-        problems.append(Problem("", sentence, "rename one of them in the file"))
+        sentence = f"columns have names that look alike: {spelt(twins)}"
+        problems.append(Problem("", sentence, "rename them in the file"))
     if problems:
         sheets = [said for said in table.sentences if ": the sheet " in said]
         if sheets:  # what was looked for may be in another one

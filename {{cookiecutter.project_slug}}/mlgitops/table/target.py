@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from mlgitops.pipeline.schema import near, one_line
 from mlgitops.table.alike import alike, spelt
@@ -71,12 +72,10 @@ def target(
         sentence = f"the target has one value in all rows{value}"
         advice = "a model needs rows of two kinds: bring more, or name another TARGET="
         return None, [*problems, Problem(facts.name, sentence, advice)]
-    if twins := alike(value for value, _ in values):
-        sentence = f"values of the target look alike: {spelt(twins)}"
-        line = "write them alike in the file: as they are, each is a class of its own"
-        return None, [*problems, Problem(facts.name, sentence, line)]
     number = facts.style.kind == "number" and facts.good == facts.filled
     task = options.task or _task(values, facts, number)
+    if task != "regression" and (wrong := _twins(facts, values)):
+        return None, problems + wrong
     if task == "regression":
         found, wrong = _regression(facts, column, number, bool(options.task))
     elif task == "binary":
@@ -96,6 +95,24 @@ def target(
             if count < FEWEST
         ]
     return found, problems + wrong
+
+
+def _twins(facts: Facts, values: Sequence[tuple[str, int]]) -> list[Problem]:
+    """Return the problem of classes that are one to a reader, such as 1 and 1.0."""
+    texts = [value for value, _ in values]
+    by_number: dict[Decimal, list[str]] = {}
+    for text in texts:
+        if (number := facts.style.exact(text)) is not None:
+            by_number.setdefault(number, []).append(text)
+    line = "write them alike in the file: as they are, each is a class of its own"
+    if twins := alike(texts):
+        sentence = f"values of the target look alike: {spelt(twins)}"
+        return [Problem(facts.name, sentence, line)]
+    for twins in by_number.values():
+        if len(twins) > 1:
+            sentence = f"values of the target are one number: {spelt(twins)}"
+            return [Problem(facts.name, sentence, line)]
+    return []
 
 
 def _task(values: Sequence[tuple[str, int]], facts: Facts, number: bool) -> str:
@@ -153,7 +170,7 @@ def _binary(
     if (positive, negative) == ("1", "0"):
         why = "two values, 1 and 0"
     ones = f"when {quoted(positive)} then 1 when {quoted(negative)} then 0"
-    sql = f"cast(case trim({column}) {ones} end as tinyint)"
+    sql = f"cast(case {filled(column)} {ones} end as tinyint)"
     line = "" if clear else f"POSITIVE='{negative}'"
     found = Target(facts.name, "binary", sql, why, line)
     counts = dict(values)
