@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from machinery import tables
 from mlgitops.table.alike import alike
 from mlgitops.table.engine import filled
+from mlgitops.table.problem import TableError
 
 pytest.importorskip("duckdb")  # the group `data`
 ROWS = 400
@@ -231,6 +233,19 @@ def test_a_category_with_a_tab_is_the_one_without(told: Made) -> None:
     assert "blanks at their ends are left out" in said
     column = tables.contract()["columns"]["k"]
     assert column["categories"] == ["a", "b", "c"] and column["missing"]
+
+
+@pytest.mark.parametrize("rows", [ROWS, 7000])
+def test_a_bare_line_end_in_a_value_is_told_in_a_sentence(
+    rows: int, told: Made
+) -> None:
+    """DuckDB stops at it, wherever it stands; pandas writes it without quotes."""
+    words = ["a", "b"] * (rows // 2)
+    words[-1] = "c\rd"
+    with pytest.raises(TableError, match="cannot be read: a line end inside a value"):
+        told(tables.frame(rows, k=words))
+    tables.frame(rows, k=words).to_csv(PATH, index=False, quoting=csv.QUOTE_ALL)
+    assert not tables.make(PATH, "y", force=True), "the control: in quotes it is read"
 
 
 def test_long_numbers_that_round_to_one_are_no_constant(told: Made) -> None:

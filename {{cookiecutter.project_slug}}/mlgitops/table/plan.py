@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlgitops.pipeline.schema import one_line
 from mlgitops.table import (
     contract_text,
     findings,
@@ -27,7 +28,7 @@ from mlgitops.table.guess import Guess, mistakes
 from mlgitops.table.layout import Layout, layout
 from mlgitops.table.look import look
 from mlgitops.table.options import Options
-from mlgitops.table.problem import Problem, Refused, Warned
+from mlgitops.table.problem import Problem, Refused, TableError, Warned
 from mlgitops.table.roles import ROW, Roles, check_options
 from mlgitops.table.target import Target
 from mlgitops.table.typed import Measured
@@ -121,11 +122,22 @@ def _facts(table: Table, options: Options, path: Path) -> tuple[Table, list[Fact
     """Return the table as values in a file, and its facts; with the file's draft.
 
     What is wrong with the first rows is told once all of them are read.
+
+    Raises:
+        TableError: the reader of CSV stops in the middle of the file.
     """
+    import duckdb
+
     texts = (options.target, options.id, options.group, options.part)
-    seen = look(table, options.types, texts)
-    head, first = of_head(table, seen)
-    return facts(table, seen, path, layout(head, first, options).pairs)
+    try:
+        seen = look(table, options.types, texts)
+        head, first = of_head(table, seen)
+        return facts(table, seen, path, layout(head, first, options).pairs)
+    except duckdb.InvalidInputException as error:
+        sentence = "a line end inside a value, a bare CR too, has to stand in quotes"
+        said = f"DuckDB: {one_line(str(error).splitlines()[0])}"
+        sentence = f"{options.file} cannot be read: {sentence} ({said})"
+        raise TableError(sentence) from error
 
 
 def _complete(
