@@ -616,11 +616,18 @@ def test_what_cannot_be_scored_is_said(
         assert "0 predictions" in Job(source, out, version).run()
 
 
-def test_a_csv_that_is_not_utf_8_is_said(version: Path, tmp_path: Path) -> None:
-    text = rows().assign(note="größer").to_csv(index=False)
+@pytest.mark.parametrize(("name", "text"), [("note", "größer"), ("größer", "x")])
+@pytest.mark.parametrize("early", [True, False])
+def test_a_csv_that_is_not_utf_8_is_said(
+    name: str, text: str, early: bool, version: Path, tmp_path: Path
+) -> None:
+    """Of a name in the header, and of a value far behind what is read of the start."""
+    notes = [text if early or n > COUNT - 9 else "y" * 9_000 for n in range(COUNT)]
     source = tmp_path / "rows.csv"
-    source.write_text(text, encoding="cp1252")
-    with pytest.raises(InputError, match="not UTF-8; `iconv"):
+    source.write_text(
+        rows().assign(**{name: notes}).to_csv(index=False), encoding="cp1252"
+    )
+    with pytest.raises(InputError, match="not UTF-8; if it is of Windows: `iconv"):
         Job(source, tmp_path / "scores.parquet", version).run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from mlgitops.batch.addresses import Files, files
 BLOCK = 8_000_000  # bytes of a CSV that are read at once
 SNIFFED = 65_536  # bytes in which the delimiter is looked for
 WRONG_ROW = "CSV parse error: "
+NOT_UTF_8 = (
+    "its text is not UTF-8; if it is of Windows: `iconv -f cp1252 -t utf-8 FILE > NEW`"
+)
 TRUE = {"true", "yes", "y", "t", "1", "1.0", "on"}  # as `make data` reads them
 FALSE = {"false", "no", "n", "f", "0", "0.0", "off"}
 
@@ -181,7 +185,10 @@ def _header(files: Files, file: str) -> tuple[list[str], str]:
         start = stream.read(SNIFFED)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{file} is UTF-16: save it as UTF-8")
-    head = start.decode("utf-8-sig", "replace")
+    try:  # the last character may be cut off
+        head = getincrementaldecoder("utf-8-sig")().decode(start)
+    except UnicodeDecodeError:
+        raise InputError(f"{file} cannot be read: {NOT_UTF_8}") from None
     if not head.strip():
         raise InputError(f"{file} is empty")
     header = head.splitlines()[0]
@@ -330,7 +337,7 @@ def _first_line(error: Exception) -> str:
     """Return what an error of a reader says first, and of a CSV which row is wrong."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     if "invalid UTF8" in line:
-        return "its text is not UTF-8; `iconv -f cp1252 -t utf-8` writes it so"
+        return NOT_UTF_8
     _, found, row = line.rpartition(WRONG_ROW)
     return (found + row if found else line)[:300]
 
