@@ -500,7 +500,7 @@ def refused_arguments() -> list[str]:
     """Return the lines of what else than some values of an argument is refused."""
     lists = {"": convertible.ARGUMENTS, ", for classes": convertible.OF_CLASSES}
     return [
-        f"| `{name}` with another `{argument}` than {_listed(allowed)}{tasks} "
+        f"| `{name}` with `{argument}` other than {_listed(allowed)}{tasks} "
         f"| {convertible.WRONG} | {nearest} |"
         for tasks, arguments in lists.items()
         for (name, argument), (allowed, nearest) in arguments.items()

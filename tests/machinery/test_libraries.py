@@ -77,7 +77,10 @@ def test_it_takes_every_setting_and_is_exported_exactly(
 REFUSED = [
     ("catboost", "grow_policy", "Lossguide", KINDS),
     ("lightgbm", "boosting_type", "rf", KINDS),
+    ("lightgbm", "boosting", "rf", KINDS),
+    ("lightgbm", "boost", "random_forest", KINDS),
     ("lightgbm", "linear_tree", True, KINDS),
+    ("lightgbm", "linear_trees", True, KINDS),
     ("xgboost", "booster", "dart", KINDS),
     ("xgboost", "booster", "gblinear", KINDS),
     ("xgboost", "num_parallel_tree", 3, ("binary",)),  # of numbers it converts
@@ -102,6 +105,20 @@ def test_an_argument_that_does_not_convert_is_refused_by_its_name(
             continue
         with pytest.raises(ContractError, match=f"{argument}={value!r}.*; take "):
             convertible.check(other, task)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"boosting_type": "gbrt"}, {"boosting": "dart"}, {"linear_trees": False}],
+    ids=str,
+)
+def test_lightgbm_has_other_names_that_convert(
+    given: dict[str, Any], choose: Choose
+) -> None:
+    pytest.importorskip("lightgbm")
+    frame = table(count=300)
+    recipe = choose(model("lightgbm").set_params(**given), features=for_trees)
+    exact(fitting.fit(frame, terms(), recipe), frame)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

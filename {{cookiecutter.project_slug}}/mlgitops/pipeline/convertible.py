@@ -69,11 +69,16 @@ OF_TASK: Mapping[tuple[str, str], tuple[str, str]] = {  # refused for one task o
     ),
 }
 FORESTS = "RandomForest or ExtraTrees of scikit-learn"
+BOOSTING = ((None, "gbdt", "gbrt", "dart", "goss"), FORESTS)
+LINES = ((None, False), "linear_tree=False")
 ARGUMENTS: Mapping[tuple[str, str], tuple[tuple[object, ...], str]] = {
     # of a library's estimators: values that convert exactly, and what to take instead
     ("CatBoost", "grow_policy"): ((None, "SymmetricTree"), "LightGBM"),
-    ("LGBM", "boosting_type"): (("gbdt", "dart", "goss"), FORESTS),
-    ("LGBM", "linear_tree"): ((None, False), "linear_tree=False"),
+    ("LGBM", "boosting_type"): BOOSTING,
+    ("LGBM", "boosting"): BOOSTING,  # other names of the same
+    ("LGBM", "boost"): BOOSTING,
+    ("LGBM", "linear_tree"): LINES,
+    ("LGBM", "linear_trees"): LINES,
     ("XGB", "booster"): (
         (None, "gbtree"),
         'LightGBM with boosting_type="dart", or LogisticRegression or Ridge for lines',
