@@ -200,3 +200,14 @@ def test_values_are_looked_at_a_share_at_a_time(
 def at_once(keys: copies.Keys) -> Iterator[copies.Codes]:
     """Yield the positions of all keys together."""
     yield np.arange(len(keys))
+
+
+def test_numbers_have_the_same_codes_in_any_order() -> None:
+    """With steps so small that the last digit of a mean would show."""
+    random = np.random.default_rng(0)
+    numbers = pd.Series(random.lognormal(size=9_999)).mask(random.random(9_999) < 0.1)
+    order = random.permutation(len(numbers))
+    codes = copies._codes(numbers, 1e-15)
+    assert len(set(codes)) > 8_000
+    again = copies._codes(numbers[order], 1e-15)
+    assert (again == codes[order]).all()

@@ -240,10 +240,15 @@ def _codes(column: pd.Series, step: float) -> Codes:
         return np.asarray(pd.factorize(column)[0])
     values = column.to_numpy(np.float64, na_value=np.nan, copy=True)
     values[~np.isfinite(values)] = np.nan
-    if np.isnan(values).all():
+    known = values[~np.isnan(values)]
+    known.sort()  # else a sum depends on their order
+    if not len(known):
         return np.zeros(len(values), np.int64)
-    unit = step * float(np.nanstd(values)) or 1.0
-    values -= np.nanmean(values)
+    mean = known.mean()
+    known -= mean
+    unit = step * float(np.sqrt(np.square(known, out=known).mean())) or 1.0
+    del known
+    values -= mean
     values /= unit
     steps = np.round(values, out=values)
     return np.asarray(np.nan_to_num(steps, copy=False, nan=2.0**50), np.int64)

@@ -102,10 +102,10 @@ def _scored(
     with holdout.open("rb") as file:
         metadata = parquet.ParquetFile(file).metadata
         groups = map(metadata.row_group, range(metadata.num_row_groups))
-        largest = max((group.num_rows for group in groups), default=1)
+        largest = max((1, *(group.num_rows for group in groups)))
     names, output = [*columns, contract.target], TASKS[contract.task].output
     targets, predictions = [], []
-    for rows in Rows(holdout, max(largest, 1)).batches(names):
+    for rows in Rows(holdout, largest).batches(names):
         targets.append(truth(rows, contract))
         arrays = inputs(rows, contract, columns)
         predictions.append(score(model, arrays, output))
