@@ -3,10 +3,11 @@
 And holds no more than a batch, whatever the table's size.
 """
 
+import json
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from machinery.test_splits import RULES, TERMS, terms
 from mlgitops.pipeline import (
     by_batch,
     data,
+    kinds,
     repeated,
     row_groups,
     sorted_runs,
@@ -351,22 +353,38 @@ def every_other(frame: pd.DataFrame, *values: Callable[[int], object]) -> pd.Dat
 
 SEVERAL: dict[str, tuple[str, Clean]] = {  # what is said, of which table
     "numbers and texts": (
-        r'"order": of 2,500 values are 1,250 numbers \(such as 0\), 1,250 text \(such '
-        r"as o1\).*astype\(str\)",
+        r'"order": of 2,500 values, 1,250 are numbers \(such as 0\) and 1,250 are '
+        r"texts \(such as o1\); they need one type .*astype\(str\)",
         lambda f: every_other(f, int, lambda n: f"o{n}"),
     ),
     "bytes and texts": (
-        "1,250 bytes .* 1,250 text",
+        "1,250 are bytes .* 1,250 are texts",
         lambda f: every_other(f, lambda n: b"%d" % n, lambda n: f"o{n}"),
     ),
     "decimals": ("decimals .* numbers", lambda f: every_other(f, Decimal, float)),
     "dates": (
-        "dates .* text",
+        "dates .* texts",
         lambda f: every_other(
             f, lambda n: date(2025, 1, 1 + n % 28), lambda n: f"o{n}"
         ),
     ),
-    "lists": ("2,500 values of the type list", lambda f: every_other(f, lambda n: [n])),
+    "times with and without a zone": (
+        r"1,250 are times with a zone \(such as 2025-01-01 00:00:00\+00:00\) and 1,250 "
+        "are times without one",
+        lambda f: every_other(
+            f,
+            lambda n: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(n),
+            lambda n: datetime(2025, 1, 1) + timedelta(n),
+        ),
+    ),
+    "complex": (
+        "2,500 are values of the type complex",
+        lambda f: f.assign(order=np.arange(len(f)) + 1j),
+    ),
+    "lists": (
+        "2,500 are values of the type list",
+        lambda f: every_other(f, lambda n: [n]),
+    ),
     "maps": ("the type dict", lambda f: every_other(f, lambda n: {"n": n})),
     "sets": ("the type set", lambda f: every_other(f, lambda n: {n})),
     "pairs": ("the type tuple", lambda f: every_other(f, int, lambda n: (n,))),
@@ -387,7 +405,18 @@ SEVERAL: dict[str, tuple[str, Clean]] = {  # what is said, of which table
         r"\(KeyError: 'nothing'\)",
         lambda f: f[["nothing"]] if "nothing" in f else f["nothing"],  # type: ignore
     ),
-    "another type": ("TypeError", lambda f: f.assign(shop=f["shop"] + 1)),
+    "another type": (
+        r"test_by_batch.py:\d+: .*TypeError",
+        lambda f: f.assign(shop=f["shop"] + 1),
+    ),
+    "no time, for compiled pandas": (
+        r"test_by_batch.py:\d+: .*DateParseError",
+        lambda f: f.assign(placed=pd.to_datetime(f["order"])),
+    ),
+    "no JSON, for the standard library": (
+        r"test_by_batch.py:\d+: .*JSONDecodeError",
+        lambda f: f.assign(shop=f["order"].map(json.loads)),
+    ),
 }
 
 
@@ -400,15 +429,68 @@ def test_whatever_a_table_holds_is_one_sentence(name: str, tmp_path: Path) -> No
             prepared(tmp_path, table("time"), "time", batch, clean)
 
 
-def test_ids_of_one_type_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["numbers and texts", "lists", "another type"])
+def test_what_is_told_of_a_batch_names_its_rows(name: str, tmp_path: Path) -> None:
+    """Where the counts are those of a batch; here the first is in order."""
+    clean = SEVERAL[name][1]
+
+    def late(frame: pd.DataFrame) -> pd.DataFrame:
+        return clean(frame) if frame["order"].max() >= BATCH else frame
+
+    frame = table("time").assign(order=np.arange(2500))
+    told = "^Rows 1,001 to 2,000: .* (of 1,000 values, |this table of 1,000 rows)"
+    with pytest.raises(ContractError, match=told):
+        prepared(tmp_path, frame, "time", clean=late)
+
+
+def test_a_broken_column_is_told_before_ids_of_several_types(tmp_path: Path) -> None:
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        several = SEVERAL["numbers and texts"][1](frame)
+        return several.assign(price=several["price"].astype(str) + "x")
+
+    said = "2,500 of 2,500 values are not numbers"
+    for batch in (None, BATCH):
+        with pytest.raises(ContractError, match=said):
+            prepared(tmp_path, table("time"), "time", batch, clean)
+
+
+DAYS = [date(1990, 1, 1) + timedelta(days=n) for n in range(2500)]
+HELD: dict[str, Callable[[int], object]] = {  # by pandas, as objects
+    "whole numbers": int,
+    "decimals": Decimal,
+    "dates": DAYS.__getitem__,
+    "numbers": lambda n: n / 2 if n % 2 else n // 2,
+    "times": lambda n: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(n),
+    "times without a zone": lambda n: datetime(2025, 1, 1) + timedelta(n),
+    "durations": timedelta,
+    "bytes": lambda n: b"%d" % n,
+}
+
+
+@pytest.mark.parametrize("batch", [None, BATCH])
+@pytest.mark.parametrize("name", HELD)
+def test_ids_of_one_type_pass_and_a_repeated_one_is_told(
+    name: str, batch: int | None, tmp_path: Path
+) -> None:
     """The control: also those that pandas holds as objects."""
-    days = [date(1990, 1, 1) + timedelta(days=n) for n in range(2500)]
-    for clean in (
-        lambda f: every_other(f, Decimal),
-        lambda f: every_other(f, days.__getitem__),
-        lambda f: every_other(f, int, lambda n: n + 0.5),
-    ):
-        assert len(prepared(tmp_path, table("time"), "time", None, clean)[0])
+    frame = table("time").assign(order=np.arange(2500))
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        made = [HELD[name](number) for number in frame["order"].tolist()]
+        return frame.assign(order=pd.Series(made, frame.index, object))
+
+    assert len(prepared(tmp_path, frame, "time", batch, clean)[0])
+    frame.loc[2400, "order"] = 3
+    with pytest.raises(ContractError, match="2 of 2,500 values are repeated"):
+        prepared(tmp_path, frame, "time", batch, clean)
+
+
+def test_a_column_without_arrays_stays_as_it_is() -> None:
+    """Its numbers too, which as floats would be others."""
+    numbers = pd.Series([1, 2.5, 2**53 + 1], dtype=object)
+    assert kinds.without_arrays(numbers).tolist()[2] == 2**53 + 1
+    beside = pd.Series([np.array([1, 2]), np.array(3), 2**53 + 1], dtype=object)
+    assert kinds.without_arrays(beside).tolist() == [[1, 2], 3, 2**53 + 1]
 
 
 def test_ids_that_nothing_orders_are_one_sentence(tmp_path: Path) -> None:

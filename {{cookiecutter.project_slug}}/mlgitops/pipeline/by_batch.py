@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlgitops.pipeline import data, sides
+from mlgitops.pipeline import data, kinds, sides
 from mlgitops.pipeline.contract import Contract, ContractError
 from mlgitops.pipeline.repeated import Ids
 from mlgitops.pipeline.row_groups import Part, Rows
@@ -126,17 +126,19 @@ def prepared(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Ta
     for number, raw in enumerate(source.batches()):
         if not number:
             probe(clean, raw.head(PROBED), contract)
-        frame = clean(raw)
-        rows += len(frame)
+        start = number * source.size
         try:
-            typed = data.check(frame, contract, unique=False)
+            with _naming(range(start, start + len(raw))):
+                frame = clean(raw)
+                rows += len(frame)
+                typed = data.check(frame, contract, unique=False)
         except data.BrokenColumn as problem:
             broken.append(problem)
         else:
             filled |= {name for name in typed if typed[name].notna().any()}
             if len(typed):
                 runs.add(typed)
-        if len(frame):
+        if len(frame) and not any(problem.untyped for problem in broken):
             ids.add(frame[contract.id])
     if repeated := ids.repeated():
         names = list(data.schema(contract).columns)
@@ -150,6 +152,16 @@ def prepared(source: Rows, clean: Clean, contract: Contract, folder: Path) -> Ta
         raise ContractError(data.NO_ROWS)
     newest = data.Newest(last.get(contract.time), last[contract.id], rows)
     return Table(runs, newest, contract, frozenset(filled))
+
+
+@contextmanager
+def _naming(rows: range) -> Iterator[None]:
+    """Say which rows of the source those are of which alone something is told."""
+    try:
+        yield
+    except kinds.OfSomeRows as error:
+        where = f"Rows {rows.start + 1:,} to {rows.stop:,}"
+        raise ContractError(f"{where}: {error}") from error
 
 
 def _of_all(broken: list[data.BrokenColumn], rows: int) -> data.BrokenColumn:

@@ -50,6 +50,11 @@ class BrokenColumn(ContractError):
         self.order, self.column, self.count = order, column, count
         self.problem = problem
 
+    @property
+    def untyped(self) -> bool:
+        """Whether a value is not of its type: then ids were not looked at."""
+        return self.order[0] == 0
+
 
 class Newest(NamedTuple):
     """The last row of a table by time: its time and id, and how many rows there are."""

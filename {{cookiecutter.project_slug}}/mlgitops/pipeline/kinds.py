@@ -18,15 +18,16 @@ from mlgitops.pipeline.schema import one_line
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS: dict[
-    str, type | tuple[type, ...]
-] = {  # of values that have an order and a type in Parquet
-    "text": str,
+WITHOUT_ZONE = "times without one"
+# Of values that have an order and a type in Parquet.
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "texts": str,
     "true or false": (bool, np.bool_),
     "numbers": (int, float, np.integer, np.floating),
     "decimals": decimal.Decimal,
     "bytes": bytes,
-    "times": datetime.datetime,
+    "times with a zone": datetime.datetime,
+    WITHOUT_ZONE: datetime.datetime,  # no order among those with one
     "dates": datetime.date,
     "times of day": datetime.time,
     "durations": (datetime.timedelta, np.timedelta64),
@@ -34,10 +35,16 @@ KINDS: dict[
 LARGEST = 2**63  # of a whole number in Parquet; below it
 
 
+class OfSomeRows(ContractError):
+    """What is counted in the rows at hand: by batch it is said which rows they are."""
+
+
 def kind(value: object) -> str:
     """Return what a value is called, by its type; that type's name where none fits."""
     if isinstance(value, int) and not -LARGEST <= value < LARGEST:
         return "whole numbers of more than 64 bits"
+    if isinstance(value, datetime.datetime) and value.tzinfo is None:
+        return WITHOUT_ZONE
     names = (name for name, types in KINDS.items() if isinstance(value, types))
     return next(names, f"values of the type {type(value).__name__}")
 
@@ -46,21 +53,21 @@ def demand_one(values: pd.Series, name: str) -> None:
     """Refuse a column [n] of several types, or of one that nothing orders.
 
     Raises:
-        ContractError: with how many values there are of each, an example and advice.
+        OfSomeRows: with how many values there are of each, an example and advice.
     """
-    if values.dtype != object:
+    if values.dtype != object and values.dtype.kind != "c":
         return
     present = values[values.notna()]
     kinds = present.map(kind)
     counts = kinds.value_counts()
     if len(counts) <= 1 and set(counts.index) <= KINDS.keys():
         return
-    listed = ", ".join(
-        f"{count:,} {each} (such as {one_line(present[kinds == each].iloc[0])})"
+    listed = " and ".join(
+        f"{count:,} are {each} (such as {one_line(present[kinds == each].iloc[0])})"
         for each, count in counts.items()
     )
-    raise ContractError(
-        f'Column "{name}": of {len(values):,} values are {listed}; they need one type '
+    raise OfSomeRows(
+        f'Column "{name}": of {len(values):,} values, {listed}; they need one type '
         f"that can be sorted: write rows[{name!r}] = rows[{name!r}].astype(str) in "
         "prepare() of model/prepare.py, or correct the data."
     )
@@ -68,6 +75,9 @@ def demand_one(values: pd.Series, name: str) -> None:
 
 def without_arrays(values: pd.Series) -> pd.Series:
     """Return a column [n], its arrays as lists: no `==` compares an array as one."""
-    if values.dtype != object:
+    import pandas as pd
+
+    if values.dtype != object or not any(isinstance(v, np.ndarray) for v in values):
         return values
-    return values.map(lambda v: v.tolist() if isinstance(v, np.ndarray) else v)
+    plain = [v.tolist() if isinstance(v, np.ndarray) else v for v in values]
+    return pd.Series(plain, values.index, object, values.name)

@@ -6,6 +6,7 @@ python -m mlgitops prepare ROWS TRAIN HOLDOUT
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from mlgitops.pipeline import by_batch, folds, imports, purity, row_groups, settings
 from mlgitops.pipeline.contract import Contract, ContractError, sentence
 from mlgitops.pipeline.data import check, split
+from mlgitops.pipeline.kinds import OfSomeRows
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.settings import check_split
 from mlgitops.pipeline.task import TASKS
@@ -69,19 +71,17 @@ def cleaned(table: pd.DataFrame) -> pd.DataFrame:
     """Return what prepare() of model/prepare.py makes of a table.
 
     Raises:
-        ContractError: it fails, with the line and why; it returns something else.
+        OfSomeRows: it fails, with the line and why.
+        ContractError: it returns something else.
     """
     try:
         rows = clean(table)
     except (ContractError, OSError):
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        last = [f for f in frames if "site-packages" not in f.filename][-1]
-        at = purity.location(last.filename, last.lineno or 0)
         cause = one_line(f"{type(error).__name__}: {error}")
-        raise ContractError(
-            f"{at}: prepare() of model/prepare.py fails on this table of "
+        raise OfSomeRows(
+            f"{_line(error)}: prepare() of model/prepare.py fails on this table of "
             f"{len(table):,} rows ({cause}); correct that line, or the data."
         ) from error
     if not isinstance(rows, pd.DataFrame):
@@ -90,6 +90,19 @@ def cleaned(table: pd.DataFrame) -> pd.DataFrame:
             "table: end it with `return rows`, a pandas DataFrame."
         )
     return rows
+
+
+def _line(error: Exception) -> str:
+    """Return which line of the function, or of a file beside its own, fails.
+
+    Not one of a library that it calls: that may be of Python, or compiled.
+    """
+    code = getattr(inspect.unwrap(clean), "__code__", cleaned.__code__)
+    home = Path(code.co_filename).parent
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(home)]
+    last = (own or frames)[-1]
+    return purity.location(last.filename, last.lineno or 0)
 
 
 def _attributes(source: Path, rules: settings.Prepare) -> dict[str, str]:

@@ -30,8 +30,9 @@ class Ids:
     def add(self, ids: pd.Series) -> None:
         """Add the ids of the next rows."""
         file = self._folder / f"ids-{self._parts}.hashes"
-        file.write_bytes(hashes(ids).tobytes())  # unlike NumPy it tells of a full disk
         table = pa.Table.from_pandas(ids.to_frame("id"), preserve_index=False)
+        own = hashes(table.to_pandas()["id"])  # of the types in which they are read
+        file.write_bytes(own.tobytes())  # unlike NumPy it tells of a full disk
         path = self._folder / f"ids-{self._parts}.arrow"
         with pa.ipc.new_file(path, table.schema) as writer:
             writer.write_table(table)
