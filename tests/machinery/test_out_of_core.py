@@ -323,7 +323,6 @@ def scaled_rest(contract: Any, columns: Any) -> Any:
         ({}, scaled_rest, {}, "StandardScaler, the step 'remainder'"),
         ({}, for_linear, {}, "SimpleImputer"),
         ({"tree_method": "exact"}, for_trees, {}, "tree_method"),
-        ({"booster": "gblinear"}, for_trees, {}, "booster"),
         ({"early_stopping_rounds": 3}, for_trees, {}, "early_stopping_rounds"),
         ({"objective": lambda y, p: (p, p)}, for_trees, {}, "objective"),
         (

@@ -34,7 +34,6 @@ ADVICE = (
     "remove the line"
 )
 ARGUMENTS = {  # of XGBoost, with the values by which it can
-    "booster": (None, "gbtree"),
     "tree_method": (None, "auto", "hist"),
     "device": (None, "cpu"),
     **dict.fromkeys(("early_stopping_rounds", "feature_types", "feature_weights")),
