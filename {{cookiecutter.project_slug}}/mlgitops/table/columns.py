@@ -117,6 +117,8 @@ def _read(
             if all(end is None or math.isfinite(end) for end in ends):
                 return read, found
         except (duckdb.Error, pa.ArrowException, OSError, NotFiniteError) as error:
+            if getattr(error, "errno", None):  # of the disk, and not of Arrow's reader
+                raise
             if not _is_spelt(error):
                 break
     read = stored(table, look, path, ())  # the texts say which value, in how many rows
