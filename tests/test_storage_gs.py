@@ -22,7 +22,7 @@ import aiohttp, fsspec, gcsfs.retry
 from mlgitops import patience
 logging.getLogger("gcsfs").addHandler(logging.NullHandler())
 if sys.argv[2] == "patient":
-    patience.apply("gs", 0.2)
+    patience.apply("gs", 1)
 else:
     fsspec.config.conf["gs"] = {
         "requests_timeout": aiohttp.ClientTimeout(total=None, sock_read=0.2)}
