@@ -23,6 +23,7 @@ from machinery.planted import (
     FORGED,
     HONEST,
     LOCKED,
+    OF_CHANGES,
     PROPOSED,
 )
 from machinery.test_validate_workflow import (
@@ -42,7 +43,7 @@ KIND = {name: kind for kind in ALIKE for name in kind}
 SENT = lengths.turn(PROPOSED, lambda name: KIND.get(name, name))
 PASSING = lengths.turn(HONEST, lambda name: KIND.get(name, name))
 FORGERIES = lengths.turn(FORGED, lambda name: KIND.get(name, name))
-WARNED = lengths.turn(DOUBTFUL, lambda name: KIND.get(name, name))
+WARNED = lengths.turn(DOUBTFUL, lambda name: "changes" if name in OF_CHANGES else name)
 
 
 @pytest.fixture(scope="module")
