@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -163,7 +164,7 @@ def test_f3_a_push_that_was_killed_is_complete_or_red(
     files = {}
     for at in range(3):
         file = tmp_path / f"{at}.bin"
-        file.write_bytes(bytes([at]) * 100_000)
+        file.write_bytes(bytes([at]) * 10_000_000)
         files[file] = out(file, file.name)
     script = (
         "import sys; from pathlib import Path; from mlgitops import storage; "
@@ -173,12 +174,13 @@ def test_f3_a_push_that_was_killed_is_complete_or_red(
     )
     command = [sys.executable, "-c", script, str(here), *map(str, files)]
     push = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-    while push.poll() is None and not [*here.glob(".dvc/tmp/transfer-*")]:
-        time.sleep(0.01)
+    place = here / ".dvc/branch" if url == "branch" else tmp_path / "store"
+    while push.poll() is None and not [*place.glob("files/md5/*/*")]:
+        time.sleep(0.001)
     try:
-        push.wait(random.Random(number + 5).uniform(0, 1.2))
+        push.wait(random.Random(number + 5).uniform(0, 0.5 if number % 2 else 0.05))
     except subprocess.TimeoutExpired:
-        os.killpg(push.pid, signal.SIGKILL)  # the push and DVC, which it started
+        os.killpg(push.pid, signal.SIGKILL)  # the push and git, which it started
     assert push.wait() in (0, -signal.SIGKILL), "it did not begin"
     there = clone(tmp_path, "there", url)
     gone = storage.missing(files.values(), there)
@@ -211,7 +213,7 @@ def test_f5_a_corrupted_cache_is_never_believed(tmp_path: Path, how: str) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_f22_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
-    """Pulling onto a disk of 400 kB, pushing from it; with room, both end."""
+    """Pulling onto a disk of 400 kB, and pushing to it; with room, both end."""
     git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
     far = clone(tmp_path, "far", "../../store")
     file = tmp_path / "model.onnx"
@@ -234,16 +236,18 @@ def test_f22_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
         assert not (here / "build/model.onnx").exists()
         other = tmp_path / "other.bin"
         other.write_bytes(random.Random(2).randbytes(1_000_000))
-        with pytest.raises((storage.StorageError, OSError)):
-            storage.push({other: out(other, "other.bin")}, here)
+        near = clone(tmp_path, "near", str(small / "store"))
         absent = out(other, "other.bin")
-        assert storage.missing([absent], far) == [absent]
+        with pytest.raises(storage.StorageError, match=r"other\.bin.*No space"):
+            storage.push({other: absent}, near)
+        assert storage.missing([absent], near) == [absent]
+        assert [*small.rglob(f"*{storage.PART}")] == []
         remount = ("mount", "-o", "remount,size=40m", str(small))
         subprocess.run(remount, check=True)
         (found,) = storage.pull([named], cwd=here)
         assert found.read_bytes() == file.read_bytes()
-        storage.push({other: absent}, here)
-        assert storage.missing([absent], far) == []
+        storage.push({other: absent}, near)
+        assert storage.missing([absent], near) == []
     finally:
         subprocess.run(("umount", "-l", str(small)), check=True)
 
@@ -422,6 +426,24 @@ def test_only_what_was_altered_is_written_over(
     storage.push({file: named}, here)
     assert stored.read_bytes() == b"model", "the control"
     assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+
+
+def test_what_a_killed_push_left_is_no_object(tmp_path: Path) -> None:
+    """Half an object is not sent to the branch, and keeps nothing else from it."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    named = out(file)
+    storage.push({file: named}, here)
+    folder = here / ".dvc/branch/files/md5" / named.md5[:2]
+    assert stat.S_IMODE((folder / named.md5[2:]).stat().st_mode) == 0o444
+    (folder / f"{named.md5[2:]}.x{storage.PART}").write_bytes(b"mod")
+    storage.push({file: named}, here)
+    file.write_bytes(b"another")
+    storage.push({file: out(file)}, here)
+    sent = git("ls-tree", "-r", "--name-only", "storage", cwd=tmp_path / "origin")
+    assert len(sent.split()) == 2 and storage.PART not in sent
 
 
 def test_who_stores_nothing_needs_no_right_to_write(

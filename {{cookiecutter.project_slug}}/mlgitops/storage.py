@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp, mkstemp
 from typing import Any
 
 from mlgitops import git, lock, login, patience
@@ -37,6 +37,7 @@ BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns 
 LOCAL = "config.local"  # of .dvc: the login, which is not committed
 UNFINISHED = Path(".dvc", "tmp", "storage-next")  # of `make storage`: store/switch.py
 TRIES = 20
+PART = ".moving"  # ends the name of an object that is not whole yet
 LOGGED_IN = Path(".dvc", "tmp", "login")  # of a scratch repository
 # An experimental part of gcsfs asks a second service, which other endpoints lack.
 PLAIN = {"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
@@ -109,11 +110,30 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
     """
     if not files:
         return
+    cwd, outs = Path(cwd), list(files.values())
+    for file, out in files.items():
+        _verify(file, out)
+        _refuse_big(file, out, cwd)
+    if folder := _objects(cwd):
+        absent = {f: o for f, o in files.items() if not _object(folder, o).is_file()}
+        _write(absent, cwd)
+    else:
+        _upload(files, cwd)
+    _publish(cwd)
+    with TemporaryDirectory() as name:
+        targets = {Path(name, str(n), o.name): o for n, o in enumerate(outs)}
+        if failed := bring(targets, cwd):
+            altered = {targets[p].md5 for p, e in failed.items() if ALTERED in str(e)}
+            _write({f: o for f, o in files.items() if o.md5 in altered}, cwd)
+            _publish(cwd)
+            pull(outs, Path(name), cwd)
+
+
+def _upload(files: Mapping[Path, Out], cwd: Path) -> None:
+    """Let DVC send files to storage, but for what it takes for stored."""
     outs = list(files.values())
-    with _scratch(Path(cwd), outs) as scratch:
+    with _scratch(cwd, outs) as scratch:
         for number, (file, out) in enumerate(files.items()):
-            _verify(file, out)
-            _refuse_big(file, out, Path(cwd))
             shutil.copyfile(file, scratch / str(number) / out.name)
         for verb in (("commit", "--force"), ("push",)):
             try:
@@ -122,35 +142,39 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
                 raise StorageError(
                     _unsent(outs, masked(url(cwd)), str(error))
                 ) from error
-        _publish(Path(cwd))
-    with TemporaryDirectory() as folder:
-        targets = {Path(folder, str(n), o.name): o for n, o in enumerate(outs)}
-        if failed := bring(targets, cwd):
-            altered = {targets[p].md5 for p, e in failed.items() if ALTERED in str(e)}
-            if wrong := {f: o for f, o in files.items() if o.md5 in altered}:
-                _overwrite(wrong, Path(cwd))
-            pull(outs, Path(folder), cwd)
 
 
-def _overwrite(files: Mapping[Path, Out], cwd: Path) -> None:
-    """Write objects in place of altered ones, which DVC takes for stored ones."""
-    address = url(cwd)
-    system, root = connect(_config(cwd), address, LOCAL)
+def _write(files: Mapping[Path, Out], cwd: Path) -> None:
+    """Write objects, also in place of altered ones, which DVC takes for stored ones."""
+    if not files:
+        return
+    address, outs = url(cwd), list(files.values())
+    system, root = None, address
+    if "://" in address:
+        system, root = connect(_config(cwd), address, LOCAL)
     try:
         for file, out in files.items():
             path = f"{root.rstrip('/')}/files/md5/{out.md5[:2]}/{out.md5[2:]}"
-            if "://" in address:
+            if system is None:
+                _put(file, Path(path))
+            else:
                 system.put_file(str(file), path)
-                continue
-            part = Path(f"{path}.moving")  # no version of it: see store/objects.py
-            part.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, part)
-            part.replace(path)
     except Exception as error:  # each kind of storage has its own
         problem = f"not stored: {reason(error)}"
-        outs = list(files.values())
         raise StorageError(_unsent(outs, masked(address), problem)) from error
-    _publish(cwd)
+
+
+def _put(file: Path, path: Path) -> None:
+    """Copy a file into a folder, whole or not at all, and nobody may write to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, part = mkstemp(PART, f"{path.name}.", path.parent)
+    try:
+        with open(number, "wb") as target, file.open("rb") as source:
+            shutil.copyfileobj(source, target)
+        os.chmod(part, 0o444)  # as DVC leaves an object
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 def _unsent(outs: list[Out], address: str, failure: str) -> str:
@@ -472,8 +496,8 @@ def _publish(cwd: Path) -> None:
     if folder is None or not git.has_remote(cwd):
         return
     for _ in range(TRIES):
-        git.run(*OBJECTS, "add", "--all", cwd=folder)
-        if git.run(*OBJECTS, "status", "--porcelain", cwd=folder):
+        git.run(*OBJECTS, "add", "--all", "--", f":!*{PART}", cwd=folder)
+        if git.run(*OBJECTS, "diff", "--cached", "--name-only", cwd=folder):
             identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
             git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
         try:

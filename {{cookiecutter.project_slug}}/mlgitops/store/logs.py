@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlgitops.storage import StorageError
-from mlgitops.store.objects import BLOCK, LOG, PART, Objects, failing
+from mlgitops.storage import PART, StorageError
+from mlgitops.store.objects import BLOCK, LOG, Objects, failing
 
 
 def bring(system: Any, folder: str, target: Objects) -> tuple[int, str]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mlgitops import storage
-from mlgitops.storage import StorageError
+from mlgitops.storage import PART, StorageError
 from mlgitops.store.rights import PROBE
 
 FOLDER = "files/md5"  # of DVC 3
 OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/([0-9a-f]{{30}})")
-PART = ".moving"  # ends the name of an object that is not whole yet
 # What DVC and its ssh leave of an upload that broke off: dvc_objects, `tmp_fname`.
 BROKEN_OFF = re.compile(rf"{FOLDER}/[0-9a-f]{{2}}/[^/]*\.[\w-]{{22}}\.tmp", re.ASCII)
 OWNERS = "repositories/"  # where each repository's name is a file: `owner.py`
