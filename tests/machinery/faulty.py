@@ -29,9 +29,10 @@ from typing import Any
 from fsspec.spec import AbstractFileSystem
 
 from machinery.storage_cases import Case, cases, impossible
-from mlgitops import git, patience, prediction_log, storage
+from mlgitops import git, patience, prediction_log, production_data, storage
 from mlgitops.commands import storage as command
 from mlgitops.lock import Out
+from mlgitops.monitor import scan
 from mlgitops.shipping.ship import ShipError, ship
 from mlgitops.storage import StorageError
 from mlgitops.store import objects
@@ -326,15 +327,7 @@ def _prune(ground: Ground, fault: str) -> str:
 
 
 def _ship(ground: Ground, fault: str) -> str:
-    ground.number += 1
-    folder = ground.here / f"log-{ground.number}"
-    folder.mkdir()
-    text = random.Random(ground.number).randbytes(SIZE).hex()
-    entry = {"id": "1", "time": None, "manifest_sha256": "a" * 64, "value": 1}
-    line = json.dumps({**entry, "row": {"text": text}}) + "\n"
-    day = prediction_log.file_name("2026-01-02")
-    (folder / day).write_text(line)
-    address = f"{ground.url.rstrip('/')}/shipped-{ground.number}"
+    folder, address = _log(ground)
     with ground.fail(fault, SIZE // 4):
         needed = ("1 file stays in", "again")
         sentence = _fails(lambda: ship(folder, address), *needed, **ground.end(fault))
@@ -344,12 +337,46 @@ def _ship(ground: Ground, fault: str) -> str:
     return sentence
 
 
+def _scan(ground: Ground, _: str) -> str:
+    """A worker of a cluster: a part was written over after it was listed."""
+    folder, address = _log(ground)
+    ship(folder, address)
+    system, root = storage.filesystem(address)
+    (path,) = system.find(root)
+    opened, log = production_data.opener(address), scan.Log(address, by_arrival=False)
+    part = scan.Part(path, scan.marked(address, path, opened))
+    (pieces,) = scan.read_pieces(log, [part])
+    assert isinstance(pieces, list) and pieces, "the control"
+    data = bytearray(system.cat_file(path))
+    data[-1000] ^= 1  # in a folder, the end counts
+    time.sleep(1.1)  # by ssh, the second
+    system.pipe_file(path, bytes(data))
+    system.invalidate_cache()
+    (sentence,) = scan.read_pieces(log, [part])
+    assert sentence == f"{path} is another file there"
+    return str(sentence)
+
+
+def _log(ground: Ground) -> tuple[Path, str]:
+    """Return a log of one prediction, and where it may be shipped to."""
+    ground.number += 1
+    folder = ground.here / f"log-{ground.number}"
+    folder.mkdir()
+    text = random.Random(ground.number).randbytes(SIZE).hex()
+    entry = {"id": "1", "time": None, "manifest_sha256": "a" * 64, "value": 1}
+    line = json.dumps({**entry, "row": {"text": text}}) + "\n"
+    day = prediction_log.file_name("2026-01-02")
+    (folder / day).write_text(line)
+    return folder, f"{ground.url.rstrip('/')}/shipped-{ground.number}"
+
+
 OPERATIONS = {
     "push": _push,
     "pull": _pull,
     "move": _move,
     "prune": _prune,
     "ship": _ship,
+    "scan": _scan,
 }
 
 

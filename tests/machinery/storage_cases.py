@@ -6,7 +6,7 @@
 CASES = {  # whatever the kind
     "interrupted": ("push", "pull", "move", "ship"),
     "killed": ("push", "pull", "move", "ship"),
-    "altered": ("pull", "move"),
+    "altered": ("pull", "move", "scan"),
     "missing": ("pull", "move", "prune"),
     "read-only": ("push", "move", "prune", "ship"),
     "full": ("push", "move", "ship"),
@@ -22,7 +22,7 @@ def impossible(kind: str, fault: str, operation: str) -> str:
         return "test_storage, test_moving and test_shipping kill what works on a disk"
     if kind == "local" and fault in ("slow", "interrupted"):
         return "a folder is read and written by this machine itself"
-    if kind == "branch" and operation == "ship":
+    if kind == "branch" and operation in ("ship", "scan"):
         return "a log is not shipped to a branch"
     if kind == "branch" and operation == "move" and fault not in ("altered", "missing"):
         return "storage does not move to a branch"
