@@ -25,7 +25,7 @@ def alike(texts: Iterable[str]) -> list[str]:
     return next((group for group in by_shape.values() if len(group) > 1), [])
 
 
-def spelt(texts: Sequence[str]) -> str:
+def escaped(texts: Sequence[str]) -> str:
     """Return texts with each letter beyond ASCII by its number: what differs shows."""
     return " and ".join(ascii(text) for text in sorted(texts))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mlgitops.pipeline.schema import one_line
 from mlgitops.pipeline.words import LONGEST
-from mlgitops.table.alike import alike, spelt
+from mlgitops.table.alike import alike, escaped
 from mlgitops.table.baseline import DUMMY, LEAK, WORDS, Baseline, left_out
 from mlgitops.table.guess import Guess
 from mlgitops.table.options import Options
@@ -197,7 +197,7 @@ def _alike(measured: Measured) -> list[Warned]:
     for name, counted in measured.categories.items():
         if twins := alike(value for value, _ in counted):
             evidence = (
-                f"categories look alike: {spelt(twins)}; each is one of its own, and a "
+                f"categories look alike: {escaped(twins)}; each is one of its own, and a "
                 "request that spells it in a third way is of neither"
             )
             result.append(Warned(name, evidence, "write them alike in the file"))

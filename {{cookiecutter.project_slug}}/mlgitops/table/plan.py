@@ -19,7 +19,7 @@ from mlgitops.table import (
     source,
     typed,
 )
-from mlgitops.table.alike import alike, spelt
+from mlgitops.table.alike import alike, escaped
 from mlgitops.table.baseline import Baseline, baseline
 from mlgitops.table.columns import MOST, Facts, facts, of_head
 from mlgitops.table.engine import Table, read, rejected
@@ -78,7 +78,7 @@ def plan(
         sentence = f"{len(table.names):,} columns, and {MOST:,} are the most"
         problems.append(Problem("", sentence, "leave some out of the file"))
     if twins := alike(table.names):
-        sentence = f"columns have names that look alike: {spelt(twins)}"
+        sentence = f"columns have names that look alike: {escaped(twins)}"
         problems.append(Problem("", sentence, "rename them in the file"))
     if problems:
         sheets = [said for said in table.sentences if ": the sheet " in said]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from mlgitops.pipeline.schema import near, one_line
-from mlgitops.table.alike import alike, spelt
+from mlgitops.table.alike import alike, escaped
 from mlgitops.table.columns import Facts
 from mlgitops.table.engine import Table, filled, quoted
 from mlgitops.table.formats import are_plain
@@ -106,11 +106,11 @@ def _twins(facts: Facts, values: Sequence[tuple[str, int]]) -> list[Problem]:
             by_number.setdefault(number, []).append(text)
     line = "write them alike in the file: as they are, each is a class of its own"
     if twins := alike(texts):
-        sentence = f"values of the target look alike: {spelt(twins)}"
+        sentence = f"values of the target look alike: {escaped(twins)}"
         return [Problem(facts.name, sentence, line)]
     for twins in by_number.values():
         if len(twins) > 1:
-            sentence = f"values of the target are one number: {spelt(twins)}"
+            sentence = f"values of the target are one number: {escaped(twins)}"
             return [Problem(facts.name, sentence, line)]
     return []
 
