@@ -205,7 +205,7 @@ def answers(costs: Costs) -> list[str]:
     return lines
 
 
-def beyond(costs: Costs, rows: int = FARTHEST) -> list[str]:
+def beyond(way: str, costs: Costs, rows: int = FARTHEST) -> list[str]:
     """Return what more rows would take by the growth of the last two sizes, in words.
 
     That is a guess, and the page names it as one.
@@ -225,7 +225,8 @@ def beyond(costs: Costs, rows: int = FARTHEST) -> list[str]:
         if n in costs[many]
     ]
     line = (
-        f"Extrapolated from the last two sizes, not measured: {rows:,} rows would take"
+        f"Extrapolated from the last two sizes, not measured: {rows:,} rows {way} would"
+        " take"
     )
     return [f"{line} {', '.join(each)}."]
 
@@ -291,7 +292,8 @@ def main() -> None:
         print(*lines_of(ways, rows), sep="\n", flush=True)
         rows *= 10
     sentences = [*answers(ways[SHIPPED]), *pays(ways), *left_out]
-    sentences += beyond(ways[SHIPPED])
+    for way, costs in ways.items():
+        sentences += beyond(way, costs)
     print("", *sentences, sep="\n")
     write(ways, sentences)
 

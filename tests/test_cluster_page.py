@@ -57,8 +57,8 @@ def test_what_does_not_fit_the_memory_is_left_out_and_said() -> None:
     chosen, left_out = scale.fitting(costs(1e9), 10_000_000)
     assert chosen == {} and left_out[0].startswith("`data` of 10,000,000 rows is not")
     assert scale.no_room(10**15) and not scale.no_room(1)
-    (guess,) = scale.beyond(costs(1.0))
-    assert "not measured" in guess and "100,000,000 rows" in guess
+    (guess,) = scale.beyond(scale.BATCHED, costs(1.0))
+    assert "not measured" in guess and "100,000,000 rows in batches" in guess
 
 
 def test_from_which_size_the_settings_of_a_large_table_pay() -> None:
