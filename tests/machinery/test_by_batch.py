@@ -345,6 +345,38 @@ def test_an_id_of_another_type_in_a_later_batch_is_found(tmp_path: Path) -> None
         prepared(tmp_path, frame, "time", clean=clean)
 
 
+@pytest.mark.parametrize("kind", ["times", "decimals"])
+def test_ids_of_two_units_or_scales_are_refused(kind: str, tmp_path: Path) -> None:
+    """Their hashes differ where the ids do not: a repeated one would not be seen."""
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        late = frame["order"].max() >= 1_500
+        if kind == "times":
+            when = pd.to_datetime(frame["order"], unit="s")
+            ids = when.astype("datetime64[ns]" if late else "datetime64[s]")
+        else:
+            scale = Decimal("0.10" if late else "0.1")
+            ids = frame["order"].map(lambda n: Decimal(int(n)) * scale)
+        return frame.assign(order=ids)
+
+    frame = table("time").assign(order=np.arange(2500) % 2400)
+    with pytest.raises(ContractError, match="values of several types"):
+        prepared(tmp_path, frame, "time", clean=clean)
+    few = frame.assign(order=np.arange(2500) % 1400)
+    with pytest.raises(ContractError, match="values are repeated"):
+        prepared(tmp_path, few, "time", clean=clean)
+
+
+def test_the_order_of_categories_is_that_of_their_values(tmp_path: Path) -> None:
+    """Whatever order a file has them in, by batch and at once."""
+    names = [f"k{n:04d}" for n in range(2500)]
+    kind = pd.CategoricalDtype(names[::-1])
+    frame = table("random").assign(order=pd.Series(names).astype(kind))
+    for batch in (BATCH, None):
+        for part in prepared(tmp_path / str(batch), frame, "random", batch):
+            assert part["order"].astype(str).is_monotonic_increasing
+
+
 def every_other(frame: pd.DataFrame, *values: Callable[[int], object]) -> pd.DataFrame:
     """Return rows whose ids are made by these functions in turn."""
     made = [values[n % len(values)](n) for n in range(len(frame))]

@@ -4,6 +4,7 @@ are alike by nature are not taken for copies.
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,24 @@ def test_columns_that_the_model_does_not_read_hide_nothing() -> None:
     copy["age"] = np.random.default_rng(2).normal(size=len(copy)).astype("float32")
     seen = found(pd.concat([train, copy]), held, terms)
     assert seen and seen.sure
+
+
+def test_a_text_among_numbers_hides_no_copies() -> None:
+    """A proposal's own table may hold anything."""
+    train, held, terms = parts()
+    added = pd.concat([train, put_back(held, noise=1e-3)]).astype({"price": object})
+    added.iloc[0, added.columns.get_loc("price")] = "boo"
+    seen = found(added, held, terms)
+    assert seen and seen.sure
+
+
+def test_rows_of_nobody_may_all_be_of_one_entity() -> None:
+    """Nothing says whose they are: that is no reason to look at none."""
+    train, held, terms = parts()
+    own = replace(terms, entity="customer")
+    added = pd.concat([train, put_back(held)]).assign(customer=None)
+    held = held.assign(customer=None)
+    assert copies.find(added, held, own, INPUTS, None, "group")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from machinery import judged, traffic
+from machinery import grown, judged, traffic
 from machinery import rows as small_rows
 from mlgitops import metrics, report
 from mlgitops.commands import retrain, simulate
@@ -337,11 +337,11 @@ def test_a_row_of_nobody_is_refused(value: Any) -> None:
         data.check(table.drop(columns="customer"), Contract.parse(NAMED))
 
 
-def harvested(whose: Any, past: Any = None) -> training_data.TrainingData:
+def harvested(whose: Any, past: Any = None) -> grown.Grown:
     """Return the next training data, of answered rows that are these customers'."""
     old = TABLE if past is None else TABLE.assign(customer=past)
     fresh = judged.rows(50, seed=1).assign(probability=0.5, customer=whose)
-    return training_data.build(old, fresh, Contract.parse(NAMED), 3000, 0.05)
+    return grown.build(old, fresh, Contract.parse(NAMED), 3000, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -392,15 +392,16 @@ def test_the_next_data_is_collected_with_whose_it_is(
     assert simulate.add_labels(tmp_path / "labels.csv", due, terms) == 200
     monkeypatch.setenv("PREDICTION_LOG", traffic.write(tmp_path / "log", fresh))
     monkeypatch.setenv("LABELS", str(tmp_path / "labels.csv"))
-    made = retrain.collect(tmp_path / "old.parquet", terms, traffic.PARAMS)
+    files, out = (tmp_path / "old.parquet", terms), tmp_path / "newer.parquet"
+    made = retrain.collect(*files, traffic.PARAMS, out)
     assert made.counts["new"] == 200 and made.counts["quarantined"] == 0
-    found = made.table.set_index("flight_id")["customer"]
+    found = pd.read_parquet(out).set_index("flight_id")["customer"]
     assert found[due["flight_id"]].tolist() == due["customer"].tolist()
     plain = tmp_path / "plain.csv"
     traffic.label(plain, fresh)
     monkeypatch.setenv("LABELS", str(plain))
     with pytest.raises(ContractError, match="add that column to the labels"):
-        retrain.collect(tmp_path / "old.parquet", terms, traffic.PARAMS)
+        retrain.collect(*files, traffic.PARAMS, out)
 
 
 def test_what_newer_rows_bring_is_estimated_by_entity() -> None:

@@ -67,7 +67,8 @@ LAYERS = {  # what a folder may use beside itself and packages; a folder names a
     "mlgitops/alert": PARTS,
     "mlgitops/monitor": PARTS  # and what newer rows bring
     | {"mlgitops.pipeline.fitting", "mlgitops.pipeline.folds", "mlgitops.cluster"}
-    | {"mlgitops.pipeline.row_groups"},  # a file is read in pieces
+    # A file is read in pieces, and a table is sorted that does not fit in memory.
+    | {"mlgitops.pipeline.row_groups", "mlgitops.pipeline.by_batch"},
     # It reads what judge, release and monitor wrote, by the ledgers of others.
     "mlgitops/fleet": PARTS | {"mlgitops.release"},
     # It asks a version's own file, as the server does.

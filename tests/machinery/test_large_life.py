@@ -40,6 +40,21 @@ from mlgitops.__main__ import main
 main()
 print(open("/proc/self/status").read())
 """
+GROW = """
+import sys
+from pathlib import Path
+from mlgitops.commands import retrain
+from mlgitops.monitor.training_data import Rules
+from mlgitops.pipeline.contract import Contract
+from mlgitops.pipeline.row_groups import Rows
+source, out, batch = sys.argv[1:]
+contract = Contract.read(Path("contract.yaml").read_bytes())
+fresh = next(Rows(Path(source), 50).batches()).assign(probability=0.5)
+fresh["order_id"] = [f"new{n}" for n in range(50)]
+given = (fresh, contract, Rules(3_000, 0.5), int(batch) or None)
+print(retrain.build(Path(source), *given, Path(out)).counts["new"], "new rows")
+print(open("/proc/self/status").read())
+"""
 TRAIN, HOLDOUT = Path("build/train.parquet"), Path("build/holdout.parquet")
 
 
@@ -91,9 +106,9 @@ def groups(path: Path) -> list[int]:
     return [about.row_group(n).num_rows for n in range(about.num_row_groups)]
 
 
-def peak(*words: str | Path) -> float:
-    """Run a command of the machinery in a new process; return its memory, in MB."""
-    done = run(sys.executable, "-c", TOLD, *map(str, words))
+def peak(program: str, *words: object) -> float:
+    """Run Python in a new process; return its memory, in MB."""
+    done = run(sys.executable, "-c", program, *map(str, words))
     return int(re.findall(r"VmHWM:\s+(\d+) kB", done)[-1]) / 1000
 
 
@@ -139,7 +154,7 @@ def test_both_settings_go_through_every_command(
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
 def test_memory_hardly_grows_with_the_rows(tmp_path: Path) -> None:
-    """Of `prepare`: by a fraction of what it takes more without the setting.
+    """Of `prepare` and of retraining: by a fraction of what it does without a setting.
 
     What the fit and `evaluate` hold: test_out_of_core.py, test_pipeline.py.
     """
@@ -148,10 +163,13 @@ def test_memory_hardly_grows_with_the_rows(tmp_path: Path) -> None:
     assert not tables.make("../table.csv", "returned", **named)
     in_batches()
     sources = [larger(times) for times in (1, TIMES)]
-    grown = []
+    grown: dict[str, list[float]] = {"prepare": [], "retrain": []}
+    newer = Path("../newer.parquet")
     for batch in (MORE // 3, None):
         params(prepare={"batch": batch})
-        few, many = (peak("prepare", file, TRAIN, HOLDOUT) for file in sources)
-        grown.append(many - few)
-    batches, whole = grown
-    assert batches < whole / 3, grown
+        few, many = (peak(TOLD, "prepare", file, TRAIN, HOLDOUT) for file in sources)
+        grown["prepare"].append(many - few)
+        few, many = (peak(GROW, file, newer, batch or 0) for file in sources)
+        grown["retrain"].append(many - few)
+        assert len(pd.read_parquet(newer, columns=["order_id"])) == TIMES * MORE + 50
+    assert all(batches < whole / 3 for batches, whole in grown.values()), grown

@@ -276,7 +276,13 @@ def test_a_labelled_row_dated_in_the_future_leaves_the_training_data_alone(
     monkeypatch.setenv("PREDICTION_LOG", traffic.write(tmp_path / "log", future))
     traffic.label(tmp_path / "labels.csv", fresh)
     monkeypatch.setenv("LABELS", traffic.label(tmp_path / "labels.csv", future))
-    made = retrain.collect(tmp_path / "old.parquet", CONTRACT, PARAMS)
+    files = (tmp_path / "old.parquet", tmp_path / "newer.parquet")
+    made = retrain.collect(files[0], CONTRACT, PARAMS, files[1])
+    whole = pd.read_parquet(files[1])
+    assert len(whole) == 500
+    rules = {**PARAMS, "prepare": {**PARAMS["prepare"], "batch": 1_000}}
+    assert retrain.collect(files[0], CONTRACT, rules, files[1]) == made
+    assert pd.read_parquet(files[1])["flight_id"].equals(whole["flight_id"])
     assert made.counts["new"] == 200 and made.counts["rows"] == 500
     assert made.counts["dated in the future"] == 1
 

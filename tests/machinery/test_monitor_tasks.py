@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from machinery import rows, traffic
+from machinery import grown, rows, traffic
 from machinery.traffic import MONITOR, SHA
 from mlgitops import metrics
 from mlgitops.monitor import (
@@ -20,7 +20,6 @@ from mlgitops.monitor import (
     inspect,
     primary_metric,
     record,
-    training_data,
     window,
 )
 from mlgitops.monitor.evidence import Evidence, Fall
@@ -160,7 +159,7 @@ def test_the_next_training_data_keeps_the_contract(task: str, tmp_path: Path) ->
     old = reference(task).train.drop(
         columns=["probabilities", "class"] if task == "multiclass" else ["value"]
     )
-    made = training_data.build(old, labelled, contract, 120, 0.05)
+    made = grown.build(old, labelled, contract, 120, 0.05)
     assert made.counts["new"] == 2000 and made.counts["quarantined"] == 0
     assert list(made.table) == [*old.drop(columns="late"), "late"]
 

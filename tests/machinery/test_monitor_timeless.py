@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from machinery import lengths, timeless
+from machinery import grown, lengths, timeless
 from mlgitops import settings
 from mlgitops.commands import retrain
 from mlgitops.monitor import (
@@ -319,7 +319,7 @@ def test_the_next_training_data_keeps_the_contract(tmp_path: Path) -> None:
     labels = read_labels(labels_at, ids, timeless.CONTRACT, LIMITS)
     labelled = window.frame(log.entries, labels.by_id, timeless.CONTRACT)
     past = timeless.version().train
-    made = training_data.build(past, labelled, timeless.CONTRACT, 1, 0.05)
+    made = grown.build(past, labelled, timeless.CONTRACT, 1, 0.05)
     assert made.counts["new"] == 1500 and made.counts["quarantined"] == 0
     assert made.counts["dropped"] == 0
     assert made.counts[training_data.TIMELESS] == len(past)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from machinery import rows, tiny, traffic
+from machinery import grown, rows, tiny, traffic
 from machinery.world import git
 from mlgitops import github, heartbeat, lock, storage
 from mlgitops.commands import monitor as monitor
@@ -346,9 +346,10 @@ def test_new_data_is_stored_under_this_repositorys_name(
     monkeypatch.setattr(storage, "push", lambda files: did.append("push"))
     monkeypatch.setattr(owner, "claim_here", lambda: did.append("claim"))
     old = lock.Out("data", "data/a.parquet", "0" * 32, 3)
-    out = retrain.store(b"new", old, tmp_path)
+    (tmp_path / "new.parquet").write_bytes(b"new")
+    out = retrain.store(tmp_path / "new.parquet", old)
     assert did == ["claim", "push"]
-    retrain.store(b"new", out, tmp_path)
+    retrain.store(tmp_path / "new.parquet", out)
     assert did == ["claim", "push"]
 
 
@@ -592,7 +593,7 @@ def test_harvest_keeps_the_contract_and_the_newest_days() -> None:
     fresh.loc[10:14, "carrier"] = "ZZ"
     again = fresh.tail(5).assign(flight_id=old["flight_id"].tail(5).to_numpy())
     both = pd.concat([fresh, fresh.tail(3), again], ignore_index=True)
-    made = training_data.build(old, both, CONTRACT, 60, 0.05)
+    made = grown.build(old, both, CONTRACT, 60, 0.05)
     assert made.counts["quarantined"] == 15 and made.counts["new"] == 485
     assert made.table["flight_id"].is_unique
     times = made.table["scheduled_departure"]
@@ -651,8 +652,8 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     old = traffic.flights(300).drop(columns="probability")
     fresh = traffic.flights(200, 28, seed=1)
     shuffled = fresh.sample(200, random_state=1), old.sample(300, random_state=1)
-    first = training_data.build(old, fresh, CONTRACT, 100, 0.05).table
-    second = training_data.build(shuffled[1], shuffled[0], CONTRACT, 100, 0.05).table
+    first = grown.build(old, fresh, CONTRACT, 100, 0.05).table
+    second = grown.build(shuffled[1], shuffled[0], CONTRACT, 100, 0.05).table
     assert training_data.parquet(first) == training_data.parquet(second)
 
 
@@ -677,7 +678,7 @@ def test_sensitive_values_come_with_the_labels_and_retraining_goes_on() -> None:
     old = traffic.flights(300).drop(columns="probability")
     brought = {"carrier": ["AA"] * 8, "distance": ["10.5"] * 7 + ["far", "9"]}
     fresh = unlogged(contract, brought)
-    made = training_data.build(old, fresh, contract, 100, 0.5)
+    made = grown.build(old, fresh, contract, 100, 0.5)
     assert made.counts == {
         "rows": 307,
         "new": 7,
@@ -694,13 +695,13 @@ def test_a_sensitive_column_that_may_be_missing_stays_empty() -> None:
     contract = sensitive("temp")
     old = traffic.flights(300).drop(columns="probability")
     fresh = unlogged(contract, {})
-    made = training_data.build(old, fresh, contract, 100, 0.05, ["carrier"])
+    made = grown.build(old, fresh, contract, 100, 0.05, ["carrier"])
     assert made.counts["new"] == 9 and made.counts['without "temp", kept'] == 9
     assert made.table["temp"].tail(9).isna().all()
     with pytest.raises(ContractError, match='no label has "temp"'):
-        training_data.build(old, fresh, contract, 100, 0.05, ["temp"])
+        grown.build(old, fresh, contract, 100, 0.05, ["temp"])
     some = unlogged(contract, {"temp": ["50", "60"]})
-    made = training_data.build(old, some, contract, 100, 0.05, ["temp"])
+    made = grown.build(old, some, contract, 100, 0.05, ["temp"])
     assert made.counts["new"] == 2 and made.counts['without "temp", set aside'] == 7
 
 
@@ -708,7 +709,7 @@ def test_a_required_sensitive_column_that_no_label_has_is_said() -> None:
     contract = sensitive("carrier")
     old = traffic.flights(300).drop(columns="probability")
     with pytest.raises(ContractError, match="add that column to the labels"):
-        training_data.build(old, unlogged(contract, {}), contract, 100, 0.05)
+        grown.build(old, unlogged(contract, {}), contract, 100, 0.05)
 
 
 def test_a_sensitive_column_forbids_no_retraining(world: World) -> None:

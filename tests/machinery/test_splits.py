@@ -17,7 +17,7 @@ import pytest
 import yaml
 from scipy.stats import binomtest
 
-from machinery import judged, lengths, tiny
+from machinery import grown, judged, lengths, tiny
 from machinery.judged import CONTRACT, params, rows
 from machinery.test_validate import Bench, linear, predicted
 from machinery.test_validate_workflow import read, validate, verdicts
@@ -26,7 +26,6 @@ from mlgitops.judge import behaviour, copies, evaluation, holdout_reuse, judge
 from mlgitops.judge import gates as gate_rules
 from mlgitops.judge.evaluation import Model
 from mlgitops.judgement import Judgement, Refused, Split, failed
-from mlgitops.monitor import training_data
 from mlgitops.pipeline import data, golden, manifest, sides
 from mlgitops.pipeline import prepare as stage
 from mlgitops.pipeline.contract import Contract, ContractError
@@ -674,7 +673,7 @@ def test_new_training_data_without_a_time_keeps_all_that_was_there(split: str) -
     for name in ("price", "age"):
         new[name] = new[name].astype("float64")
     both = pd.concat([new, new.assign(order=past["order"][:100])], ignore_index=True)
-    found = training_data.build(past, both, contract, keep_days=1, max_broken=0.5)
+    found = grown.build(past, both, contract, 1, 0.5)
     assert found.counts["rows"] == 500 and found.counts["new"] == 100
     assert found.counts["dropped"] == 0 and found.until == ""
     assert found.table["order"].is_monotonic_increasing
@@ -687,4 +686,4 @@ def test_new_training_data_without_a_time_keeps_all_that_was_there(split: str) -
         column = contract.labelled_only[0]
         with pytest.raises(ContractError, match=f'have "{column}"'):
             bare = new.drop(columns=column)
-            training_data.build(past, bare, contract, keep_days=1, max_broken=0.5)
+            grown.build(past, bare, contract, 1, 0.5)

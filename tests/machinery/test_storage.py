@@ -147,6 +147,37 @@ def test_f1_storage_that_breaks_in_the_middle_of_a_push(tmp_path: Path) -> None:
     assert [path.read_text() for path in found] == ["model.onnx", "manifest.json"]
 
 
+PUSH = """
+import hashlib, sys
+from pathlib import Path
+from mlgitops import storage
+from mlgitops.lock import Out
+file = Path(sys.argv[2])
+data = file.read_bytes()
+named = Out("train", f"build/{file.name}", hashlib.md5(data).hexdigest(), len(data))
+storage.push({file: named}, sys.argv[1])
+"""
+NOBODY = """
+import hashlib, os, sys
+from pathlib import Path
+from mlgitops import storage
+from mlgitops.lock import Out
+here, file = sys.argv[1], Path(sys.argv[2])
+data = file.read_bytes()
+named = Out("train", "build/model.onnx", hashlib.md5(data).hexdigest(), len(data))
+os.setgid(65534)
+os.setuid(65534)
+for call in (
+    lambda: storage.missing([named], here),
+    lambda: storage.pull([named], cwd=here),
+    lambda: storage.push({file: named}, here),
+):
+    try:
+        call()
+        print("it worked")
+    except storage.StorageError as error:
+        print(error)
+"""
 KILLS = 30 if os.environ.get("PROOF") else 2
 
 
@@ -400,10 +431,7 @@ def test_a_bucket_is_neither_looked_for_nor_made(
         owner.claim(objects.Objects("/folder", bucket, "/folder"))
 
 
-def test_only_what_was_altered_is_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An object that cannot be read back just now may be right, and another's too."""
+def test_only_what_was_altered_is_written_over(tmp_path: Path) -> None:
     git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
     here = clone(tmp_path, "here", "../../store")
     file = tmp_path / "model.onnx"
@@ -411,21 +439,139 @@ def test_only_what_was_altered_is_written_over(
     named = out(file)
     storage.push({file: named}, here)
     stored = tmp_path / "store/files/md5" / named.md5[:2] / named.md5[2:]
-    inode, copied = stored.stat().st_ino, storage._copied
-
-    def full(*_: Any) -> storage.StorageError:
-        return storage.StorageError("it cannot be written: No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "_copied", full)
-        with pytest.raises(storage.StorageError, match="No space"):
-            storage.push({file: named}, here)
-    assert stored.stat().st_ino == inode and storage._copied is copied
+    inode = stored.stat().st_ino
+    storage.push({file: named}, here)
+    assert stored.stat().st_ino == inode, "the control"
     stored.chmod(0o644)
     stored.write_bytes(b"other")
     storage.push({file: named}, here)
-    assert stored.read_bytes() == b"model", "the control"
+    assert stored.read_bytes() == b"model"
     assert [path.name for path in stored.parent.iterdir()] == [stored.name]
+
+
+def test_a_file_that_changes_while_it_is_sent_is_no_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its hash and its copy."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    named, make = out(file), storage._make
+    monkeypatch.setattr(
+        storage, "_make", lambda *args: file.write_bytes(b"later") and make(*args)
+    )
+    with pytest.raises(storage.StorageError, match="not the expected file"):
+        storage.push({file: named}, here)
+    assert storage.missing([named], here) == [named]
+    monkeypatch.undo()
+    assert [*(tmp_path / "store").rglob(f"*{storage.PART}")] == []
+    file.write_bytes(b"model")
+    storage.push({file: named}, here)
+
+
+def test_half_a_clone_of_the_branch_is_made_whole(tmp_path: Path) -> None:
+    """A full disk or a kill left it: git would take the repository around for it."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    git("commit", "-q", "--allow-empty", "-m", "my work", cwd=here)
+    work = git("rev-parse", "HEAD", cwd=here)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    storage.push({file: out(file)}, clone(tmp_path, "there", "branch"))
+    (here / ".dvc/branch/.git/hooks").mkdir(parents=True)
+    file.write_bytes(b"another")
+    storage.push({file: out(file)}, here)
+    assert git("rev-parse", "HEAD", cwd=here) == work
+    sent = git("ls-tree", "-r", "--name-only", "storage", cwd=tmp_path / "origin")
+    assert len(sent.split()) == 2 and all("files/md5/" in n for n in sent.split())
+
+
+def test_pushes_to_one_clone_wait_for_one_another(tmp_path: Path) -> None:
+    """And the lock that a killed git left holds nobody up."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    files = [tmp_path / f"{n}.bin" for n in range(6)]
+    for number, file in enumerate(files):
+        file.write_bytes(bytes([number]) * 1_000)
+    storage.push({files[0]: out(files[0], "0.bin")}, here)
+    lock = here / ".dvc/branch/.git/index.lock"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    command = [sys.executable, "-c", PUSH, str(here)]
+    pushes = [subprocess.Popen([*command, str(file)], cwd=ROOT) for file in files]
+    assert [push.wait(60) for push in pushes] == [0] * len(files)
+    named = [out(file, file.name) for file in files]
+    assert storage.missing(named, clone(tmp_path, "there", "branch")) == []
+
+
+@pytest.mark.parametrize(("shared", "mode"), [("group", 0o2775), ("", 0o755)])
+def test_a_group_may_add_to_a_storage_that_it_shares(
+    shared: str, mode: int, tmp_path: Path
+) -> None:
+    """As DVC does with `shared = group`; without it, rights are those of this user."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    with (here / ".dvc/config").open("a") as config:
+        config.write(f"    shared = {shared}\n" if shared else "")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    before = os.umask(0o022)
+    try:
+        storage.push({file: out(file)}, here)
+    finally:
+        os.umask(before)
+    folders = [path for path in (tmp_path / "store").rglob("*") if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {mode}
+    assert len(folders) == 3
+
+
+def test_a_disk_without_rights_of_its_own_takes_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some of a network, which refuse to change them."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    storage.push({file: out(file)}, here)
+    assert storage.missing([out(file)], here) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_folder_that_one_may_not_enter_is_told(tmp_path: Path) -> None:
+    """Looked up, downloaded and sent by somebody else."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "../../store")
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    storage.push({file: out(file)}, here)
+    (tmp_path / "store/files/md5" / out(file).md5[:2]).chmod(0o700)
+    for path in (tmp_path, *tmp_path.parents[:-1]):
+        os.chmod(path, path.stat().st_mode | 0o011)
+    for path in (here, *here.rglob("*")):
+        os.chown(path, 65534, 65534)
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY, str(here), str(file)],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    looked, pulled, pushed = done.stdout.splitlines()
+    assert "cannot be looked up in storage" in looked and "Permission" in looked
+    assert "not downloaded" in pulled and "Permission" in pulled
+    assert "not stored" in pushed and "Permission" in pushed
+
+
+def test_an_address_that_is_a_url_of_a_folder_is_refused(tmp_path: Path) -> None:
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", f"file://{tmp_path}/store")
+    with pytest.raises(storage.StorageError, match="write the path of the folder"):
+        storage.missing([Out("train", "build/model.onnx", "0" * 32, 5)], here)
 
 
 def test_what_a_killed_push_left_is_no_object(tmp_path: Path) -> None:

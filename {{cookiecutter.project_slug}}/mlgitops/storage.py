@@ -12,6 +12,7 @@ Objects in a folder are copied directly: starting DVC for that takes a second.
 
 import atexit
 import configparser
+import fcntl
 import hashlib
 import io
 import json
@@ -20,8 +21,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp, mkstemp
@@ -37,6 +39,7 @@ BRANCH_LIMIT = 50_000_000  # bytes; GitHub refuses a file from 100 MB and warns 
 LOCAL = "config.local"  # of .dvc: the login, which is not committed
 UNFINISHED = Path(".dvc", "tmp", "storage-next")  # of `make storage`: store/switch.py
 TRIES = 20
+MOMENTS = 3.0  # seconds
 PART = ".moving"  # ends the name of an object that is not whole yet
 LOGGED_IN = Path(".dvc", "tmp", "login")  # of a scratch repository
 # An experimental part of gcsfs asks a second service, which other endpoints lack.
@@ -115,18 +118,28 @@ def push(files: Mapping[Path, Out], cwd: str | Path = ".") -> None:
         _verify(file, out)
         _refuse_big(file, out, cwd)
     if folder := _objects(cwd):
-        absent = {f: o for f, o in files.items() if not _object(folder, o).is_file()}
-        _write(absent, cwd)
-    else:
-        _upload(files, cwd)
-    _publish(cwd)
+        _fill(folder, files, cwd)
+        _publish(cwd)
+        return
+    _upload(files, cwd)
     with TemporaryDirectory() as name:
         targets = {Path(name, str(n), o.name): o for n, o in enumerate(outs)}
         if failed := bring(targets, cwd):
             altered = {targets[p].md5 for p, e in failed.items() if ALTERED in str(e)}
-            _write({f: o for f, o in files.items() if o.md5 in altered}, cwd)
-            _publish(cwd)
+            _overwrite({f: o for f, o in files.items() if o.md5 in altered}, cwd)
             pull(outs, Path(name), cwd)
+
+
+def _fill(folder: Path, files: Mapping[Path, Out], cwd: Path) -> None:
+    """Copy files into a folder of objects, but for those that are there and right."""
+    shared = _config(cwd).get(SECTION, "shared", fallback="") == "group"
+    absent = {f: o for f, o in files.items() if not _right(folder, o)}
+    try:
+        for file, out in absent.items():
+            _put(file, out, _object(folder, out), shared)
+    except OSError as error:
+        outs, problem = list(absent.values()), f"not stored: {reason(error)}"
+        raise StorageError(_unsent(outs, masked(url(cwd)), problem)) from error
 
 
 def _upload(files: Mapping[Path, Out], cwd: Path) -> None:
@@ -144,37 +157,49 @@ def _upload(files: Mapping[Path, Out], cwd: Path) -> None:
                 ) from error
 
 
-def _write(files: Mapping[Path, Out], cwd: Path) -> None:
-    """Write objects, also in place of altered ones, which DVC takes for stored ones."""
+def _overwrite(files: Mapping[Path, Out], cwd: Path) -> None:
+    """Write objects in place of altered ones, which DVC takes for stored ones."""
     if not files:
         return
     address, outs = url(cwd), list(files.values())
-    system, root = None, address
-    if "://" in address:
-        system, root = connect(_config(cwd), address, LOCAL)
+    system, root = connect(_config(cwd), address, LOCAL)
     try:
         for file, out in files.items():
             path = f"{root.rstrip('/')}/files/md5/{out.md5[:2]}/{out.md5[2:]}"
-            if system is None:
-                _put(file, Path(path))
-            else:
-                system.put_file(str(file), path)
+            system.put_file(str(file), path)
     except Exception as error:  # each kind of storage has its own
         problem = f"not stored: {reason(error)}"
         raise StorageError(_unsent(outs, masked(address), problem)) from error
 
 
-def _put(file: Path, path: Path) -> None:
-    """Copy a file into a folder, whole or not at all, and nobody may write to it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, part = mkstemp(PART, f"{path.name}.", path.parent)
+def _put(file: Path, out: Out, path: Path, shared: bool) -> None:
+    """Copy an object into a folder, whole and right or not at all, as DVC leaves it.
+
+    Nobody may write to it. In a storage that is ``shared`` the group may add others.
+    """
+    _make(path.parent, shared)
+    number, name = mkstemp(PART, f"{path.name}.", path.parent)
+    part = Path(name)
     try:
         with open(number, "wb") as target, file.open("rb") as source:
             shutil.copyfileobj(source, target)
-        os.chmod(part, 0o444)  # as DVC leaves an object
-        os.replace(part, path)
+        with suppress(OSError):  # some disks of a network have no rights of their own
+            part.chmod(0o444)
+        _verify(part, out)
+        part.replace(path)
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def _make(folder: Path, shared: bool) -> None:
+    """Make a folder and those above it, which the group may write to if ``shared``."""
+    if folder.is_dir():
+        return
+    _make(folder.parent, shared)
+    folder.mkdir(exist_ok=True)
+    if shared:
+        with suppress(OSError):
+            folder.chmod(0o2775)
 
 
 def _unsent(outs: list[Out], address: str, failure: str) -> str:
@@ -192,7 +217,7 @@ def missing(outs: Iterable[Out], cwd: str | Path = ".") -> list[Out]:
     if not outs:
         return []
     if folder := _objects(Path(cwd)):
-        return [out for out in outs if not _object(folder, out).is_file()]
+        return [out for out in outs if not _there(folder, out)]
     with _scratch(Path(cwd), outs) as scratch:
         args = ("data", "status", "--not-in-remote", "--json")
         listing = _transfer(scratch, "storage cannot be reached", *args)
@@ -398,6 +423,11 @@ def _config(
     if not config.has_option(SECTION, "url"):
         raise StorageError(f".dvc/config has no remote called {REMOTE}")
     address = config.get(SECTION, "url")
+    if address.startswith("file:"):
+        raise StorageError(
+            f".dvc/config has the address {address}: write the path of the folder "
+            "alone, as in `url = /shared/models`"
+        )
     if "://" not in address:
         address = str(Path(cwd, ".dvc", Path(address).expanduser()).resolve())
     for section in set(config.sections()) - {SECTION}:
@@ -423,6 +453,32 @@ def _object(folder: Path, out: Out) -> Path:
     return folder / out.md5[:2] / out.md5[2:]
 
 
+def _there(folder: Path, out: Out) -> bool:
+    """Tell whether a folder has an object, of whatever bytes.
+
+    Raises:
+        StorageError: the folder may not be read.
+    """
+    try:
+        return _object(folder, out).is_file()
+    except OSError as error:
+        raise StorageError(
+            f"{out.path} (md5 {out.md5}) cannot be looked up in storage: "
+            f"{reason(error)}: when it can, run this again"
+        ) from error
+
+
+def _right(folder: Path, out: Out) -> bool:
+    """Tell whether a folder has an object, and its bytes are right."""
+    try:
+        if not _there(folder, out):
+            return False
+        _verify(_object(folder, out), out)
+    except (OSError, StorageError):
+        return False
+    return True
+
+
 def _copied(folder: Path, out: Out, target: Path, where: str) -> StorageError | None:
     """Copy an object to its path, whole or not at all; return the error, if any."""
     part = target.with_name(f"{target.name}.part")
@@ -434,6 +490,8 @@ def _copied(folder: Path, out: Out, target: Path, where: str) -> StorageError | 
     except (FileNotFoundError, NotADirectoryError):
         return StorageError(_absent(out, where, UNKNOWN))
     except OSError as error:
+        if error.filename == str(_object(folder, out)):
+            return StorageError(_absent(out, where, f"not downloaded: {reason(error)}"))
         return StorageError(f"{out.path} cannot be written: {error.strerror}")
     except StorageError as error:
         return StorageError(_absent(out, where, str(error)))
@@ -453,10 +511,38 @@ def _sync(cwd: Path) -> None:
     folder = branch_folder(cwd)
     if folder is None:
         return
-    if not (folder / ".git").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        git.run("init", "-q", cwd=folder)
-        git.run("symbolic-ref", "HEAD", f"refs/heads/{BRANCH}", cwd=folder)
+    with _alone(folder):
+        _fetch(folder, cwd)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let no other command work on the clone, and remove locks that a killed git left.
+
+    A git whose own command was killed may still work there, for moments.
+    """
+    home = folder.parent / "tmp"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "branch.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        locks = Path(folder, ".git")
+        for left in (*locks.glob("*.lock"), *locks.glob("refs/**/*.lock")):
+            with suppress(FileNotFoundError):
+                while time.time() - left.stat().st_mtime < MOMENTS:
+                    time.sleep(0.1)
+                left.unlink()
+        yield
+
+
+def _fetch(folder: Path, cwd: Path) -> None:
+    """Make the clone, and bring it up to date.
+
+    One that is half made, as by a full disk, is made whole: git in it would take the
+    repository around it for its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    git.run("init", "-q", cwd=folder)
+    git.run("symbolic-ref", "HEAD", f"refs/heads/{BRANCH}", cwd=folder)
     if git.has_remote(cwd):
         origin = git.run("remote", "get-url", "origin", cwd=cwd)
         verb = "set-url" if git.has_remote(folder) else "add"
@@ -496,22 +582,28 @@ def _publish(cwd: Path) -> None:
     if folder is None or not git.has_remote(cwd):
         return
     for _ in range(TRIES):
-        git.run(*OBJECTS, "add", "--all", "--", f":!*{PART}", cwd=folder)
-        if git.run(*OBJECTS, "diff", "--cached", "--name-only", cwd=folder):
-            identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
-            git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
-        try:
-            if git.push(f"HEAD:{BRANCH}", cwd=folder):
+        with _alone(folder):
+            if _sent(folder):
                 return
-        except git.GitError as error:
-            raise StorageError(
-                f"the storage branch cannot be written: {error}: when origin takes it, "
-                "run this again"
-            ) from error
         _sync(cwd)
     raise StorageError(
         f"other writers were faster {TRIES} times: run the command again"
     )
+
+
+def _sent(folder: Path) -> bool:
+    """Commit what is new in the clone and push it; False when others were faster."""
+    git.run(*OBJECTS, "add", "--all", "--", f":!*{PART}", cwd=folder)
+    if git.run(*OBJECTS, "diff", "--cached", "--name-only", cwd=folder):
+        identity = ("-c", "user.name=storage", "-c", "user.email=storage@localhost")
+        git.run(*identity, "commit", "-q", "-m", "add objects", cwd=folder)
+    try:
+        return git.push(f"HEAD:{BRANCH}", cwd=folder)
+    except git.GitError as error:
+        raise StorageError(
+            f"the storage branch cannot be written: {error}: when origin takes it, "
+            "run this again"
+        ) from error
 
 
 def _refuse_big(file: Path, out: Out, cwd: Path) -> None:

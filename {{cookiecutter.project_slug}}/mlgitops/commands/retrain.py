@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -29,10 +29,13 @@ from mlgitops.monitor.labels import read_labels
 from mlgitops.monitor.page import evidence
 from mlgitops.monitor.wording import plural
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.settings import train
+from mlgitops.pipeline.settings import prepare, train
 from mlgitops.production_data import ProductionDataError
 from mlgitops.report import plain, text
 from mlgitops.store import owner
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISTAKES = (
     ClusterError,
@@ -64,11 +67,9 @@ def reason(ledger: Ledger) -> Record | str:
 
 
 def collect(
-    data: Path, contract: Contract, params: settings.Params
-) -> training_data.TrainingData:
-    """Return the next training data from today's, the log and the labels."""
-    import pandas as pd
-
+    data: Path, contract: Contract, params: settings.Params, out: Path
+) -> training_data.Grown:
+    """Write the next training data from today's, the log and the labels."""
     allowed, keep = settings.monitor(params), settings.retrain(params).keep_days
     source, by_arrival = os.environ["PREDICTION_LOG"], not contract.time
     backend = settings.backend(params)
@@ -84,13 +85,12 @@ def collect(
         values = labels.part_by_id if name == contract.part else labels.group_by_id
         labelled[name] = labelled[contract.id].map(values).astype(object)
     labelled = training_data.add_sensitive(labelled, labels.sensitive, contract)
-    past, broken = pd.read_parquet(data), allowed.max_broken
     groups = settings.fairness(params, contract)
     recipe = train(params, contract.task)
     weighed = recipe.mitigation.columns if recipe.mitigation else ()
     needed = {*recipe.columns, *(groups.columns if groups else ()), *weighed}
-    rules = (keep, broken, needed, allowed.min_group)
-    newer = training_data.build(past, labelled, contract, *rules)
+    rules = training_data.Rules(keep, allowed.max_broken, needed, allowed.min_group)
+    newer = build(data, labelled, contract, rules, prepare(params).batch, out)
     newer.counts["corrected"] = labels.counts["corrected"]
     newer.counts["contradictory"] = labels.counts["contradictory"]
     newer.counts["without a label"] = len(due) - len(entries)
@@ -99,6 +99,27 @@ def collect(
     if contract.time or not arrivals:
         return newer
     return newer._replace(until=str(max(arrivals).date()))
+
+
+def build(
+    data: Path,
+    labelled: pd.DataFrame,
+    contract: Contract,
+    rules: training_data.Rules,
+    batch: int | None,
+    out: Path,
+) -> training_data.Grown:
+    """Write the next training data, with at most ``batch`` past rows in memory."""
+    import pandas as pd
+
+    from mlgitops.monitor import training_file
+
+    if batch:
+        return training_file.build(data, batch, labelled, contract, rules, out)
+    past = pd.read_parquet(data)
+    table, newer = training_data.build(past, labelled, contract, rules)
+    out.write_bytes(training_data.parquet(table))
+    return newer
 
 
 def propose(record: Record) -> proposal.Outcome:
@@ -111,8 +132,10 @@ def propose(record: Record) -> proposal.Outcome:
     pointer = lock.read_by_stages(base)
     with TemporaryDirectory() as folder:
         (file,) = storage.pull([pointer], Path(folder))
-        data = collect(file, contract, params)
-        out = store(training_data.parquet(data.table), pointer, Path(folder))
+        newer = Path(folder, "newer", file.name)
+        newer.parent.mkdir()
+        data = collect(file, contract, params, newer)
+        out = store(newer, pointer)
     if out.md5 == pointer.md5 or data.counts["new"] == 0:
         return proposal.Outcome("main has every labelled row: nothing to propose.")
     until = data.until
@@ -128,14 +151,12 @@ def propose(record: Record) -> proposal.Outcome:
     return proposal.submit(change, base, settings.retrain(params).min_days)
 
 
-def store(data: bytes, pointer: lock.Out, folder: Path) -> lock.Out:
-    """Put a file's new bytes into storage, if they are new, and return their name."""
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    out = lock.Out("data", pointer.path, md5, len(data))
+def store(file: Path, pointer: lock.Out) -> lock.Out:
+    """Put a file into storage, if its bytes are new, and return their name."""
+    with file.open("rb") as content:
+        md5 = hashlib.file_digest(content, "md5").hexdigest()
+    out = lock.Out("data", pointer.path, md5, file.stat().st_size)
     if md5 != pointer.md5 and storage.missing([out]):
-        file = folder / "new" / out.name
-        file.parent.mkdir()
-        file.write_bytes(data)
         owner.claim_here()
         storage.push({file: out})
     return out

@@ -85,7 +85,8 @@ def find(
     else:
         order = np.random.default_rng(0).permutation(len(train))
     if split == "group":
-        groups = np.asarray(pd.factorize(train[contract.entity])[0])
+        codes, _ = pd.factorize(train[contract.entity], use_na_sentinel=False)
+        groups = np.asarray(codes)
         drawn = np.random.default_rng(0).permutation(int(groups.max()) + 1)
         order = np.argsort(drawn[groups], kind="stable")
     blocks = _blocks(order, own, len(holdout))
@@ -93,7 +94,10 @@ def find(
     found = []
 
     def column(name: str) -> pd.Series:
-        return pd.concat([holdout[name], train[name]], ignore_index=True)
+        held, trained = holdout[name], train[name]
+        if held.dtype.kind in "iuf" and trained.dtype.kind not in "iuf":
+            trained = pd.to_numeric(trained, errors="coerce")  # a text hides no copy
+        return pd.concat([held, trained], ignore_index=True)
 
     for keys in _keys(column, sets):
         shares, pair = _compare(keys, len(holdout), blocks, own, groups)

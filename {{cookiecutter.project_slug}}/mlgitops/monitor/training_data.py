@@ -11,7 +11,7 @@ from mlgitops.monitor.labels import DECISIONS
 from mlgitops.monitor.reference import outputs
 from mlgitops.monitor.wording import listed, plural
 from mlgitops.pipeline.contract import Contract, ContractError
-from mlgitops.pipeline.data import check
+from mlgitops.pipeline.data import check, sort_keys
 from mlgitops.production_data import ProductionDataError
 
 if TYPE_CHECKING:
@@ -21,38 +21,48 @@ if TYPE_CHECKING:
 TIMELESS = "kept whatever their age, as rows have no time"
 
 
-class TrainingData(NamedTuple):
-    """The new table, how many rows were added, set aside and dropped, and until when.
+class Rules(NamedTuple):
+    """Which rows are kept, and which labelled ones are taken.
+
+    `max_broken` is the share of the labelled rows that may break the contract. A row
+    without a sensitive value that is one of the model's `inputs` is set aside, as a
+    model that learnt without it would be asked with it. A category of fewer than
+    `min_group` rows is counted and not named.
+    """
+
+    keep_days: float
+    max_broken: float
+    inputs: Collection[str] = ()
+    min_group: int = 1
+
+
+class Grown(NamedTuple):
+    """How many rows were added, set aside and dropped, and until when the table is.
 
     That is the day of the newest event or, without a time, of the newest arrival.
     ``outside`` says what the contract would have to allow to take more rows.
     """
 
-    table: pd.DataFrame
     counts: dict[str, int]
     until: str = ""
     outside: tuple[str, ...] = ()
 
 
+class Fresh(NamedTuple):
+    """Labelled rows that may be trained on, and what was set aside of the others."""
+
+    rows: pd.DataFrame
+    counts: dict[str, int]
+    outside: tuple[str, ...]
+
+
 def build(
-    past: pd.DataFrame,
-    labelled: pd.DataFrame,
-    contract: Contract,
-    keep_days: float,
-    max_broken: float,
-    inputs: Collection[str] = (),
-    min_group: int = 1,
-) -> TrainingData:
+    past: pd.DataFrame, labelled: pd.DataFrame, contract: Contract, rules: Rules
+) -> tuple[pd.DataFrame, Grown]:
     """Return past and labelled rows, one per id, of the newest ``keep_days``.
 
-    Where rows have no time, none is known to be old: all past rows stay.
-
-    ``labelled`` comes as logged: rows that break the contract, hold a category that it
-    does not list, or have no group though the contract names an entity, are set aside
-    and counted. So are rows without a sensitive value (see `add_sensitive`) that the
-    contract requires or that is one of the model's ``inputs``: a model that learnt
-    without it would be asked with it. Where an id is in both, the past row stays. A
-    category of fewer than ``min_group`` rows is counted and not named.
+    Where rows have no time, none is known to be old: all past rows stay. Where an id
+    is in both, the past row stays.
 
     Raises:
         ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
@@ -61,13 +71,51 @@ def build(
     import pandas as pd
 
     past = check(past, contract)
+    fresh = fresh_rows(labelled, past, contract, rules)
+    # As objects: Arrow looks up text among many others several times slower.
+    ids, old_ids = (table[contract.id].astype(object) for table in (fresh.rows, past))
+    additions = fresh.rows[~ids.isin(set(old_ids))]
+    pooled = pd.concat([past, additions], ignore_index=True)
+    kept, until = pooled, ""
+    if contract.time:
+        newest = pooled[contract.time].max()
+        since = newest - pd.Timedelta(days=rules.keep_days)
+        kept, until = pooled[pooled[contract.time] > since], str(newest.date())
+    added = int((kept.index >= len(past)).sum())
+    kept = kept.sort_values(sort_keys(contract), ignore_index=True)
+    counts = {
+        "rows": len(kept),
+        "new": added,
+        "dropped": len(pooled) - len(kept),
+        **fresh.counts,
+    }
+    if not contract.time:
+        counts[TIMELESS] = len(past)
+    return check(kept, contract), Grown(counts, until, fresh.outside)
+
+
+def fresh_rows(
+    labelled: pd.DataFrame, past: pd.DataFrame, contract: Contract, rules: Rules
+) -> Fresh:
+    """Return the labelled rows that may be trained on, typed and with their groups.
+
+    ``labelled`` comes as logged: rows that break the contract, hold a category that it
+    does not list, or have no group though the contract names an entity, are set aside
+    and counted; so are rows without a sensitive value (see `add_sensitive`) that the
+    contract requires or the model takes. ``past`` says of what type a group is: some
+    of its rows will do.
+
+    Raises:
+        ProductionDataError: more than ``max_broken`` of the labelled rows is broken.
+        ContractError: no row has a value that each has to have.
+    """
     unique = labelled.drop_duplicates(contract.id)
-    unique, without = _with_needed(unique, contract, inputs)
+    unique, without = _with_needed(unique, contract, rules.inputs)
     for name in contract.labelled_only:
         role = "the entity" if name == contract.entity else "the part"
         unique = unique.assign(**{name: _group(unique, past, name, role)})
-    checked = data_quality.quarantine(unique, contract, min_group)
-    if checked.broken > max_broken * len(unique):
+    checked = data_quality.quarantine(unique, contract, rules.min_group)
+    if checked.broken > rules.max_broken * len(unique):
         raise ProductionDataError(
             f"{checked.broken:,} of {plural(len(unique), 'labelled row')} break the "
             f"contract ({checked.worst}), so nothing is trained on them: fix the "
@@ -77,28 +125,9 @@ def build(
     for name in contract.labelled_only:
         usable &= checked.valid[name].notna()
     others = {*outputs(contract), *([] if contract.time else [contract.time])}
-    additions = check(checked.valid[usable].drop(columns=list(others)), contract)
-    # As objects: Arrow looks up text among many others several times slower.
-    ids, old_ids = (table[contract.id].astype(object) for table in (additions, past))
-    additions = additions[~ids.isin(set(old_ids))]
-    pooled = pd.concat([past, additions], ignore_index=True)
-    kept, order, until = pooled, [contract.id], ""
-    if contract.time:
-        newest = pooled[contract.time].max()
-        kept = pooled[pooled[contract.time] > newest - pd.Timedelta(days=keep_days)]
-        order, until = [contract.time, contract.id], str(newest.date())
-    else:
-        without[TIMELESS] = len(past)
-    added = int((kept.index >= len(past)).sum())
-    kept = kept.sort_values(order, ignore_index=True)
-    counts = {
-        "rows": len(kept),
-        "new": added,
-        "dropped": len(pooled) - len(kept),
-        "quarantined": checked.broken + int((~usable).sum()),
-        **without,
-    }
-    return TrainingData(check(kept, contract), counts, until, _outside(checked))
+    rows = check(checked.valid[usable].drop(columns=list(others)), contract)
+    counts = {"quarantined": checked.broken + int((~usable).sum()), **without}
+    return Fresh(rows, counts, _outside(checked))
 
 
 def _outside(checked: data_quality.Checked) -> tuple[str, ...]:

@@ -301,6 +301,14 @@ def breach(
     return BrokenColumn(order, name, *counts, f"{problem}; {ADVICE}")
 
 
+def _as_values(column: pd.Series) -> pd.Series:
+    """Return a column; of categories, which have an order of a file's, the values."""
+    import pandas as pd
+
+    of_file = isinstance(column.dtype, pd.CategoricalDtype)
+    return column.astype(object) if of_file else column
+
+
 def split(
     frame: pd.DataFrame, contract: Contract, rules: Prepare
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -313,7 +321,7 @@ def split(
     check_split(rules, contract)
     refuse_empty(len(frame), (n for n in frame if frame[n].notna().any()), contract)
     order = sort_keys(contract)
-    table = frame.sort_values(order, ignore_index=True)
+    table = frame.sort_values(order, ignore_index=True, key=_as_values)
     last = table.iloc[-1]
     newest = Newest(last.get(contract.time), last[contract.id], len(table))
     if rules.split == "time":

@@ -13,6 +13,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mlgitops.pipeline.contract import ContractError
+from mlgitops.pipeline.sorted_runs import MIXED
+
 Hashes = NDArray[np.uint64]
 
 
@@ -26,11 +29,13 @@ class Ids:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder, self._limit, self._parts = folder, limit, 0
         self._rows = 0
+        self._first: pa.DataType | None = None  # of times or decimals
 
     def add(self, ids: pd.Series) -> None:
         """Add the ids of the next rows."""
         file = self._folder / f"ids-{self._parts}.hashes"
         table = pa.Table.from_pandas(ids.to_frame("id"), preserve_index=False)
+        self._demand_one(table.schema.field("id").type)
         own = hashes(table.to_pandas()["id"])  # of the types in which they are read
         file.write_bytes(own.tobytes())  # unlike NumPy it tells of a full disk
         path = self._folder / f"ids-{self._parts}.arrow"
@@ -38,6 +43,19 @@ class Ids:
             writer.write_table(table)
         self._parts += 1
         self._rows += len(ids)
+
+    def _demand_one(self, kind: pa.DataType) -> None:
+        """Refuse times of two units, and decimals of two scales: hashes would differ.
+
+        Raises:
+            ContractError: another batch has others.
+        """
+        decimal = pa.types.is_decimal(kind)
+        if not (pa.types.is_temporal(kind) or decimal):
+            return
+        first = self._first = self._first or kind
+        if first != kind and not (decimal and first.scale == kind.scale):
+            raise ContractError(MIXED.format(cause=f"{first} and {kind}"))
 
     def repeated(self) -> tuple[int, object] | None:
         """Return how many rows have the id of another one, and the first such id."""

@@ -197,8 +197,8 @@ def _alike(measured: Measured) -> list[Warned]:
     for name, counted in measured.categories.items():
         if twins := alike(value for value, _ in counted):
             evidence = (
-                f"categories look alike: {escaped(twins)}; each is one of its own, and a "
-                "request that spells it in a third way is of neither"
+                f"categories look alike: {escaped(twins)}; each is one of its own, and "
+                "a request that spells it in a third way is of neither"
             )
             result.append(Warned(name, evidence, "write them alike in the file"))
     return result
