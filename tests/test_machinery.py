@@ -3,7 +3,6 @@
 The folder has an awkward name, as has the project.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -40,9 +39,7 @@ def test_machinery(built: Project, template: Path) -> None:
     How the judge did, on planted and on drawn models, is kept; so is what took longest.
     """
     # What a file has set up serves all of its tests; those that take longest go first.
-    # One process more than cores: many wait for a server, an agent or a container.
-    many = ("-n", str(len(os.sched_getaffinity(0)) + 1))
-    cores = (*many, "--dist", "loadfile", "--no-loadscope-reorder")
+    cores = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
     said = built.run(".venv/bin/python", *machinery(template), *cores)
     assert re.search(r"\d+ passed", said) and not re.search(r"\d (failed|error)", said)
     RESULTS.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 Programs that they start find the machinery, `model/` and these tests as they do.
 """
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -50,6 +51,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files with slow tests first, so that no process is left with one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path not in slow, item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Let the search for garbage pass over what stays: all tests, and the libraries.
+
+    It was 7 of 100 CPU seconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
