@@ -412,8 +412,8 @@ def test_the_proposal_is_built_from_the_merge_with_a_read_only_token(
     world.open("ann", "better")
     run, log = world.run("train"), world.log("train")
     assert (run.seconds > 0, run.summary) == (True, "### seen\n")
-    assert log.count("HTTP 403") == 1 and "Resource not accessible" in log
-    assert "The requested URL returned error: 403" in log
+    assert log.count("HTTP 403") == 1 and "Resource not accessible" in log, log
+    assert "The requested URL returned error: 403" in log, log
     assert "secret=[***] var=[here]" in log and "hush-hush" not in log
     assert "runner/1/" in world.log("validate")  # the one runner's, whoever uses it
     artifact = world.gh("ann", f"actions/runs/{run.id}/artifacts")["artifacts"][0]
@@ -511,7 +511,7 @@ def test_a_fork_gets_neither_secrets_nor_write_rights(world: World) -> None:
     assert (held.secrets, set(held.permissions.values())) == ([], {"read"})
     log = world.log("train")
     assert "secret=[] var=[]" in log
-    assert log.count("HTTP 403") == 1 and "returned error: 403" in log
+    assert log.count("HTTP 403") == 1 and "returned error: 403" in log, log
     payload = world.run("validate").payload["workflow_run"]
     assert payload["pull_requests"] == []
     assert payload["head_repository"]["owner"]["login"] == "eve"
