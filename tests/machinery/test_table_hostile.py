@@ -256,7 +256,7 @@ def test_long_numbers_that_round_to_one_are_no_constant(told: Made) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "spelt"),
+    ("texts", "written"),
     [
         (["0", "-0", "1"], "'-0' and '0'"),
         (["0", "-0"], "'-0' and '0'"),
@@ -265,12 +265,12 @@ def test_long_numbers_that_round_to_one_are_no_constant(told: Made) -> None:
     ],
 )
 def test_classes_that_are_one_number_are_refused(
-    texts: list[str], spelt: str, told: Made
+    texts: list[str], written: str, told: Made
 ) -> None:
     task = "" if len(texts) < 4 else "multiclass"
     frame = tables.frame(ROWS).assign(y=cycled(texts))
     said = told(frame, task=task)
-    assert f"values of the target are one number: {spelt}" in said
+    assert f"values of the target are one number: {written}" in said
 
 
 def test_classes_that_are_different_numbers_are_no_spellings(told: Made) -> None:

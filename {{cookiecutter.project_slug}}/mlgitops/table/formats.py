@@ -98,7 +98,7 @@ class Style:
         return f"regexp_matches({column}, '{ZONE}')"
 
     def exact(self, text: str) -> Decimal | None:
-        """Return the number that a text spells, to its last digit; None is no number.
+        """Return the number that a text spells, to its last digit, or None.
 
         05 is a code, and 1e999999999999999999999 is too large for any.
         """
