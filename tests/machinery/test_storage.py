@@ -46,6 +46,15 @@ def out(path: Path, name: str = "model.onnx") -> Out:
     return Out("train", f"build/{name}", hashlib.md5(data).hexdigest(), len(data))
 
 
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[Path, Path, Out]:
+    """Give a clone whose storage is a folder, a file, and its name."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"model")
+    return clone(tmp_path, "here", "../../store"), file, out(file)
+
+
 @pytest.fixture(params=["branch", "folder", "elsewhere"])
 def place(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -431,12 +440,10 @@ def test_a_bucket_is_neither_looked_for_nor_made(
         owner.claim(objects.Objects("/folder", bucket, "/folder"))
 
 
-def test_only_what_was_altered_is_written_over(tmp_path: Path) -> None:
-    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"model")
-    named = out(file)
+def test_only_what_was_altered_is_written_over(
+    model: tuple[Path, Path, Out], tmp_path: Path
+) -> None:
+    here, file, named = model
     storage.push({file: named}, here)
     stored = tmp_path / "store/files/md5" / named.md5[:2] / named.md5[2:]
     inode = stored.stat().st_ino
@@ -450,14 +457,10 @@ def test_only_what_was_altered_is_written_over(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_sent_is_no_object(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: tuple[Path, Path, Out], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its hash and its copy."""
-    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"model")
-    named, make = out(file), storage._make
+    (here, file, named), make = model, storage._make
     monkeypatch.setattr(
         storage, "_make", lambda *args: file.write_bytes(b"later") and make(*args)
     )
@@ -470,21 +473,48 @@ def test_a_file_that_changes_while_it_is_sent_is_no_object(
     storage.push({file: named}, here)
 
 
-def test_half_a_clone_of_the_branch_is_made_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["half", "HEAD", "objects", "refs", "no git"])
+def test_half_a_clone_of_the_branch_is_made_whole(damage: str, tmp_path: Path) -> None:
     """A full disk or a kill left it: git would take the repository around for it."""
+    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
+    here = clone(tmp_path, "here", "branch")
+    git("commit", "-q", "--allow-empty", "-m", "my work", cwd=here)
+    work = git("rev-parse", "HEAD", cwd=here)
+    file, own = tmp_path / "model.onnx", here / ".dvc/branch/.git"
+    file.write_bytes(b"model")
+    storage.push({file: out(file)}, here)
+    if damage == "HEAD":
+        (own / "HEAD").write_text("")
+    else:
+        shutil.rmtree(own / damage if damage in ("objects", "refs") else own)
+    if damage == "half":
+        (own / "hooks").mkdir(parents=True)
+    file.write_bytes(b"another")
+    storage.push({file: out(file)}, here)
+    assert git("rev-parse", "HEAD", cwd=here) == work
+    assert git("symbolic-ref", "HEAD", cwd=here) == "refs/heads/main"
+    sent = git("ls-tree", "-r", "--name-only", "storage", cwd=tmp_path / "origin")
+    assert len(sent.split()) == 2 and all("files/md5/" in n for n in sent.split())
+
+
+def test_a_push_from_a_hook_of_git_works_on_the_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook has the repository's name in its environment."""
     git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
     here = clone(tmp_path, "here", "branch")
     git("commit", "-q", "--allow-empty", "-m", "my work", cwd=here)
     work = git("rev-parse", "HEAD", cwd=here)
     file = tmp_path / "model.onnx"
     file.write_bytes(b"model")
-    storage.push({file: out(file)}, clone(tmp_path, "there", "branch"))
-    (here / ".dvc/branch/.git/hooks").mkdir(parents=True)
-    file.write_bytes(b"another")
-    storage.push({file: out(file)}, here)
+    with monkeypatch.context() as hook:
+        hook.chdir(here)
+        hook.setenv("GIT_DIR", str(here / ".git"))
+        hook.setenv("GIT_INDEX_FILE", str(here / ".git/index"))
+        storage.push({file: out(file)})
     assert git("rev-parse", "HEAD", cwd=here) == work
-    sent = git("ls-tree", "-r", "--name-only", "storage", cwd=tmp_path / "origin")
-    assert len(sent.split()) == 2 and all("files/md5/" in n for n in sent.split())
+    assert git("status", "--porcelain", "--untracked-files=no", cwd=here) == ""
+    assert storage.missing([out(file)], clone(tmp_path, "there", "branch")) == []
 
 
 def test_pushes_to_one_clone_wait_for_one_another(tmp_path: Path) -> None:
@@ -507,18 +537,15 @@ def test_pushes_to_one_clone_wait_for_one_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("shared", "mode"), [("group", 0o2775), ("", 0o755)])
 def test_a_group_may_add_to_a_storage_that_it_shares(
-    shared: str, mode: int, tmp_path: Path
+    shared: str, mode: int, model: tuple[Path, Path, Out], tmp_path: Path
 ) -> None:
     """As DVC does with `shared = group`; without it, rights are those of this user."""
-    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
+    here, file, named = model
     with (here / ".dvc/config").open("a") as config:
         config.write(f"    shared = {shared}\n" if shared else "")
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"model")
     before = os.umask(0o022)
     try:
-        storage.push({file: out(file)}, here)
+        storage.push({file: named}, here)
     finally:
         os.umask(before)
     folders = [path for path in (tmp_path / "store").rglob("*") if path.is_dir()]
@@ -527,31 +554,27 @@ def test_a_group_may_add_to_a_storage_that_it_shares(
 
 
 def test_a_disk_without_rights_of_its_own_takes_objects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: tuple[Path, Path, Out], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As some of a network, which refuse to change them."""
-    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"model")
+    here, file, named = model
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    storage.push({file: out(file)}, here)
-    assert storage.missing([out(file)], here) == []
+    storage.push({file: named}, here)
+    assert storage.missing([named], here) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
-def test_a_folder_that_one_may_not_enter_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_one_may_not_enter_is_told(
+    model: tuple[Path, Path, Out], tmp_path: Path
+) -> None:
     """Looked up, downloaded and sent by somebody else."""
-    git("init", "-q", "--bare", "-b", "main", "origin", cwd=tmp_path)
-    here = clone(tmp_path, "here", "../../store")
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"model")
-    storage.push({file: out(file)}, here)
-    (tmp_path / "store/files/md5" / out(file).md5[:2]).chmod(0o700)
+    here, file, named = model
+    storage.push({file: named}, here)
+    (tmp_path / "store/files/md5" / named.md5[:2]).chmod(0o700)
     for path in (tmp_path, *tmp_path.parents[:-1]):
         os.chmod(path, path.stat().st_mode | 0o011)
     for path in (here, *here.rglob("*")):

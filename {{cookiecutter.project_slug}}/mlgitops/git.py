@@ -36,6 +36,8 @@ SILENT = 120  # seconds without a byte over http, after which a command fails
 FULL = re.compile(
     r"[0-9a-f]{40}|[0-9a-f]{64}"
 )  # a name that never means another object
+OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
+OF_A_HOOK |= {"GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 Folder = str | os.PathLike[str]
 
 
@@ -135,7 +137,7 @@ def each(
         with subprocess.Popen(
             ("git", "cat-file", "--batch"),
             cwd=cwd,
-            env=_environment(),
+            env=_environment(cwd),
             stdin=asked,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -243,7 +245,7 @@ def _bytes(
     env: dict[str, str] | None,
 ) -> bytes:
     """Run git and return its raw output."""
-    surroundings = {**_environment(), **(env or {})}
+    surroundings = {**_environment(cwd), **(env or {})}
     done = subprocess.run(
         ("git", *args), cwd=cwd, input=data, capture_output=True, env=surroundings
     )
@@ -254,7 +256,12 @@ def _bytes(
     return done.stdout
 
 
-def _environment() -> dict[str, str]:
-    """Return what git is started with: it asks nothing, its errors are in English."""
+def _environment(cwd: Folder) -> dict[str, str]:
+    """Return what git is started with: it asks nothing, its errors are in English.
+
+    A hook of git names its repository in variables, which hold for no other folder.
+    """
     waits = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(SILENT)}
-    return {**waits, **os.environ, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
+    hidden = OF_A_HOOK if os.path.normpath(cwd) != "." else ()
+    own = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**waits, **own, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}

@@ -7,7 +7,8 @@ reading it back.
 
 With ``branch`` storage the DVC remote is the folder ``.dvc/branch``, a clone of this
 repository's orphan branch ``storage``: enough to try everything with no account.
-Objects in a folder are copied directly: starting DVC for that takes a second.
+Objects in a folder are copied directly, and hashed before they have their names:
+starting DVC for that takes a second.
 """
 
 import atexit
@@ -531,18 +532,28 @@ def _alone(folder: Path) -> Iterator[None]:
                 while time.time() - left.stat().st_mtime < MOMENTS:
                     time.sleep(0.1)
                 left.unlink()
+        _make_clone(folder)
         yield
 
 
-def _fetch(folder: Path, cwd: Path) -> None:
-    """Make the clone, and bring it up to date.
+def _make_clone(folder: Path) -> None:
+    """Make the clone, if git does not take the folder for a repository of its own.
 
-    One that is half made, as by a full disk, is made whole: git in it would take the
-    repository around it for its own.
+    In one that a full disk or a kill left damaged, git would work on the repository
+    around it. Its objects stay, and are added to the new one.
     """
+    own = folder / ".git"
+    if own.exists():
+        if Path(git.run("rev-parse", "--absolute-git-dir", cwd=folder)) == own:
+            return
+        shutil.rmtree(own)
     folder.mkdir(parents=True, exist_ok=True)
     git.run("init", "-q", cwd=folder)
     git.run("symbolic-ref", "HEAD", f"refs/heads/{BRANCH}", cwd=folder)
+
+
+def _fetch(folder: Path, cwd: Path) -> None:
+    """Bring the clone up to date."""
     if git.has_remote(cwd):
         origin = git.run("remote", "get-url", "origin", cwd=cwd)
         verb = "set-url" if git.has_remote(folder) else "add"
