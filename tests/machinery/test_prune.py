@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -296,6 +296,25 @@ def test_what_may_be_on_its_way_stays(here: World) -> None:
     assert foreign not in held(), "the control"
 
 
+def test_halves_of_objects_go_when_they_are_a_day_old(here: World) -> None:
+    """What a push left that was killed; one that goes on is younger."""
+    prune(apply=True)
+    before, store, day = held(), here.home / "store", "files/md5/ab"
+    halves = [f"{day}/{'c' * 30}{end}" for end in (".moving", ".k3_x.moving")]
+    halves.append(f"{day}/{'c' * 30}.{'A' * 22}.tmp")
+    others = [f"{day}/young.moving", "log/part.moving", f"{day}/notes.txt"]
+    for name in (*halves, *others):
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(b"half")
+        moment = time.time() - (3_600 if "young" in name else 2 * 86_400)
+        os.utime(store / name, (moment, moment))
+    asked, done = " ".join(prune()), " ".join(prune(apply=True))
+    said = "3 halves of objects, 0.0 MB, whose transfers broke off"
+    assert f"would delete {said}" in asked and f"deleted {said}" in done
+    assert [name for name in (*halves, *others) if (store / name).exists()] == others
+    assert held() == before and "halves" not in " ".join(prune())
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_an_open_proposal_from_a_fork_stays(here: World, asked: bool) -> None:
     """Its head is on no branch of origin; neither its version nor its data goes."""
@@ -421,8 +440,8 @@ def test_a_push_in_the_meantime_is_told(
 ) -> None:
     remove = Objects.remove
 
-    def slow(self: Objects, gone: list[str]) -> None:
-        remove(self, gone)
+    def slow(self: Objects, *gone: Collection[str]) -> None:
+        remove(self, *gone)
         here.judged("one")
 
     monkeypatch.setattr(Objects, "remove", slow)

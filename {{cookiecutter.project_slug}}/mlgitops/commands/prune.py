@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mlgitops.commands.expected import expected_errors
 from mlgitops.ledger import Ledger, Record
 from mlgitops.release import ReleaseError, model_name, registry
 from mlgitops.retention import named, plan
+from mlgitops.retention.plan import Free
 from mlgitops.retention.rule import Kept
 from mlgitops.storage import StorageError
 from mlgitops.store import objects
@@ -88,22 +89,24 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
         )
     gone = plan.retiring(ledger, name, rules)
     retired = {*ledger.retired(), *(version.manifest_sha256 for version in gone)}
-    free, unknown = plan.free(ledger, name, retired, alone)
+    free = plan.free(ledger, name, retired, alone)
     lines = [f"{'retire' if not apply else 'retired'} {_said(v)}" for v in gone]
     lines += [remark] if remark else []
-    if unknown:
-        lines.append((YOUNG if alone else ALONE).format(count=unknown))
+    if free.unnamed:
+        lines.append((YOUNG if alone else ALONE).format(count=free.unnamed))
     if apply:
         _record(ledger, gone, rules, name)
         ledger.refresh()  # what was judged since stays
-        free, _ = plan.free(ledger, name, ledger.retired(), alone)
+        free = plan.free(ledger, name, ledger.retired(), alone)
         _delete(free, ledger, name)
-    size = sum(free.values()) / 1e6
     verb = "deleted" if apply else "would delete"
-    lines.append(f"{verb} {len(free):,} objects, {size:,.1f} MB")
-    if apply and free and storage.branch_folder():
+    lines.append(f"{verb} {_counted(free.objects, 'object', 'objects')}")
+    if free.halves:
+        halves = _counted(free.halves, "half of an object", "halves of objects")
+        lines.append(f"{verb} {halves}, whose transfers broke off")
+    if apply and free.objects and storage.branch_folder():
         lines.append("the branch `storage` keeps deleted objects in its history")
-    if not apply and (gone or free):
+    if not apply and (gone or free.objects or free.halves):
         lines.append("nothing was changed: type `make prune APPLY=1` to do it")
     return lines
 
@@ -142,17 +145,17 @@ def _record(
     ledger.append(files, f"retire {len(gone)} versions")
 
 
-def _delete(free: Collection[str], ledger: Ledger, name: str) -> None:
+def _delete(free: Free, ledger: Ledger, name: str) -> None:
     """Delete objects, then look whether all that has to stay is there."""
-    if not free:
+    if not (free.objects or free.halves):
         return
     storage_here = objects.here()
     had = storage_here.listing().sizes.keys()
-    storage_here.remove(free)
+    storage_here.remove(free.objects, free.halves)
     named.fetch()
     ledger.refresh()
     left = objects.here().listing().sizes.keys()
-    if still := [md5 for md5 in free if md5 in left]:
+    if still := [md5 for md5 in free.objects if md5 in left]:
         raise StorageError(f"{len(still):,} objects are still there: run it again")
     keep = named.kept(ledger, registry.versions(name), ledger.retired())
     if lost := sorted(had & keep - left):
@@ -161,6 +164,12 @@ def _delete(free: Collection[str], ledger: Ledger, name: str) -> None:
             f"md5 {lost[0]}: type `make push` where that data is, and run `validate` "
             "of that proposal again if it built them"
         )
+
+
+def _counted(sizes: Mapping[str, int], one: str, many: str) -> str:
+    """Return how many files there are, and their size."""
+    noun = one if len(sizes) == 1 else many
+    return f"{len(sizes):,} {noun}, {sum(sizes.values()) / 1e6:,.1f} MB"
 
 
 def _said(version: Kept) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from mlgitops import storage
@@ -79,13 +80,19 @@ def _later(last: dict[str, datetime], manifest: str, record: Record) -> None:
     last[manifest] = max(last.get(manifest, time), time)
 
 
-def free(
-    ledger: Ledger, name: str, retired: Collection[str], alone: bool
-) -> tuple[dict[str, int], int]:
-    """Return the objects that nothing names, by md5, with their bytes.
+@dataclass(frozen=True)
+class Free:
+    """What may be deleted: objects by md5 and halves by path, with their bytes."""
 
-    Beside them how many stay that were never named here: they are free if `alone`, and
-    if they are not `YOUNG`.
+    objects: dict[str, int]
+    halves: dict[str, int]  # of objects: a transfer broke off, and is not `YOUNG`
+    unnamed: int  # objects that were never named here, and stay
+
+
+def free(ledger: Ledger, name: str, retired: Collection[str], alone: bool) -> Free:
+    """Return the objects that nothing names.
+
+    Those that were never named here are free if `alone`, and if they are not `YOUNG`.
 
     Raises:
         StorageError: another repository keeps objects there.
@@ -96,10 +103,11 @@ def free(
     contents = here.listing()
     owner.refuse_others(here, contents)
     unnamed = {md5: s for md5, s in contents.sizes.items() if md5 not in keep}
+    since = datetime.now(UTC) - YOUNG
     if alone:
-        since = datetime.now(UTC) - YOUNG
         branch = storage.branch_folder()  # whose files are as old as the clone
         times = {} if branch else contents.times
         ours |= {md5 for md5 in unnamed if md5 not in times or times[md5] < since}
     free = {md5: s for md5, s in unnamed.items() if md5 in ours}
-    return free, len(unnamed) - len(free)
+    halves = {p: s for p, s in contents.halves.items() if contents.times[p] < since}
+    return Free(free, halves, len(unnamed) - len(free))

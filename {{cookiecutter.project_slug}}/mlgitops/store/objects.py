@@ -27,10 +27,14 @@ AGAIN = "; when that is mended, type the same command again"
 
 @dataclass
 class Listing:
-    """What lies in a storage: objects by md5, repositories, and all other paths."""
+    """What lies in a storage: objects by md5, repositories, and all other paths.
+
+    Halves are what interrupted transfers left of objects, by path below the storage.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict)
-    times: dict[str, datetime] = field(default_factory=dict)  # of writing, where known
+    halves: dict[str, int] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)  # of writing, if known
     owners: set[str] = field(default_factory=set)
     others: list[str] = field(default_factory=list)
 
@@ -61,14 +65,18 @@ class Objects:
                     f"{self.shown} is a file, not a folder of objects: move it away, "
                     "then type the same command again"
                 )
+            size, time = int(entry["size"] or 0), _written(entry)
             if match := OBJECT.fullmatch(name):
                 md5 = match[1] + match[2]
-                contents.sizes[md5] = int(entry["size"] or 0)
-                if time := _written(entry):
+                contents.sizes[md5] = size
+                if time:
                     contents.times[md5] = time
             elif name.startswith(OWNERS):
                 contents.owners.add(name.removeprefix(OWNERS))
-            elif not (_unfinished(name) or name.startswith((PROBE, LOG, ".git/"))):
+            elif _unfinished(name):
+                if time and name.startswith(FOLDER):
+                    contents.halves[name], contents.times[name] = size, time
+            elif not name.startswith((PROBE, LOG, ".git/")):
                 contents.others.append(name)
         return contents
 
@@ -123,17 +131,19 @@ class Objects:
                 "written: nothing relies on it yet; type the same command again"
             )
 
-    def remove(self, md5s: Collection[str]) -> None:
-        """Delete objects; one that is not there counts as deleted.
+    def remove(self, md5s: Collection[str], halves: Collection[str] = ()) -> None:
+        """Delete objects, and halves of them; what is not there counts as deleted.
 
         Raises:
             StorageError: one could not be deleted; those before it are gone.
         """
-        for number, md5 in enumerate(md5s):
-            done = f"{number} of {len(md5s)} objects were deleted from {self.shown}"
-            with failing(f"{done}, then {md5} could not be", AGAIN):
+        paths = {md5: self.path(md5) for md5 in md5s}
+        paths |= {half: f"{self.root}/{half}" for half in halves}
+        for number, (name, path) in enumerate(paths.items()):
+            done = f"{number} of {len(paths)} objects were deleted from {self.shown}"
+            with failing(f"{done}, then {name} could not be", AGAIN):
                 with suppress(FileNotFoundError):
-                    self.system.rm_file(self.path(md5))
+                    self.system.rm_file(path)
         storage.publish()
 
     def has(self, md5: str) -> bool:
