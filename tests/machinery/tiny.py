@@ -132,7 +132,7 @@ def call(
     data = body
     if body is not None and not isinstance(body, bytes):
         data = json.dumps(body).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(
             method or ("GET" if body is None else "POST"),
