@@ -29,7 +29,7 @@ from mlgitops.serving.shapley import Feeds, Floats, Values
 
 Weights = Mapping[str, float]
 MANY = 10_000
-FREE = Limits(rate=1e9, burst=10**9)
+FREE = Limits(rate=1e9, burst=10**9, seconds=600)
 
 
 def feeds(count: int, rows: int, seed: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -323,7 +323,7 @@ def test_one_at_a_time_beside_the_event_loop(
 
     async def play() -> list[int]:
         first = asyncio.create_task(send(app, "/explain", {"rows": [tiny.ROW]}))
-        await asyncio.to_thread(started.wait, 20)
+        assert await asyncio.to_thread(started.wait, 60)
         meanwhile = [
             (await send(app, path, {"rows": [tiny.ROW]}))[0]
             for path in ("/explain", "/predict")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import time
 import zipfile
 from functools import partial
@@ -56,13 +57,13 @@ YAML = {
 
 @pytest.mark.parametrize("text", YAML.values(), ids=YAML)
 def test_hostile_yaml_is_refused_in_time(text: str | bytes) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # as a busy machine takes its time
     with pytest.raises(ContractError) as caught:
         mapping(text, "contract.yaml")
     assert len(str(caught.value)) < 400
     with pytest.raises(LockError):
         lock.parse(text if isinstance(text, bytes) else text.encode())
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize(
@@ -194,9 +195,11 @@ def test_what_takes_too_long_is_refused() -> None:
     with pytest.raises(Refused, match="longer than 1 seconds"):
         with sandbox.deadline(1):
             busy()
-    with sandbox.deadline(1):
-        pass
-    time.sleep(1.1)  # the control: nothing is left of it
+    before = signal.getsignal(signal.SIGALRM)
+    with sandbox.deadline(60):
+        assert signal.getsignal(signal.SIGALRM) != before
+    assert signal.alarm(0) == 0  # the control: nothing is left of it
+    assert signal.getsignal(signal.SIGALRM) == before
 
 
 PULL = {

@@ -37,7 +37,7 @@ def port(folder: Path) -> Iterator[int]:
 
 
 def get(port: int, path: str) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer, answer.read()

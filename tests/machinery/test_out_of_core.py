@@ -248,7 +248,7 @@ def test_a_killed_fit_leaves_no_model(
     words = stage.source, build / "model.onnx", build / "manifest.json"
     child = os.fork()
     if not child:
-        signal.alarm(60)  # a fork of threads that OpenMP has would wait for ever
+        signal.alarm(300)  # a fork of threads that OpenMP has would wait for ever
         own = import_module("xgboost").train
 
         def killed(*args: Any, **more: Any) -> Any:

@@ -31,7 +31,7 @@ def unread() -> Iterator[str]:
 
 
 async def upload(address: str, seconds: float) -> None:
-    waits = aiohttp.ClientTimeout(total=None, sock_connect=1, sock_read=1)
+    waits = aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=1)
     async with aiohttp.ClientSession(timeout=waits) as session:
         await asyncio.wait_for(session.put(address, data=BODY), seconds)
 
