@@ -458,7 +458,7 @@ def test_only_a_bulk_body_may_be_as_large_as_one(tmp_path: Path) -> None:
     ]
     with tiny.server(tmp_path, *options) as (port, _):
         for body, headers, status in cases:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             try:
                 connection.request("POST", "/predict", body, headers)
                 answer = connection.getresponse()

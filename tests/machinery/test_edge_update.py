@@ -486,7 +486,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             time.sleep(1.0)
         elif self.fault == "trickle":
             with contextlib.suppress(OSError):
-                for _ in range(20):
+                for _ in range(100):  # or until the client leaves
                     self.wfile.write(b"H")
                     time.sleep(0.1)
         elif self.fault == "elsewhere":
