@@ -265,7 +265,7 @@ class Callers:
             thread.start()
 
     def run(self, kept: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {} if kept else {"Connection": "close"}
         body = json.dumps({"rows": [tiny.ROW]})
         while not self.stop.is_set():
@@ -290,7 +290,7 @@ class Callers:
     def end(self) -> None:
         self.stop.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(90)
 
 
 def test_deploy_switch_refuse_roll_back_without_losing_a_request(world: World) -> None:
@@ -300,8 +300,9 @@ def test_deploy_switch_refuse_roll_back_without_losing_a_request(world: World) -
         world.until(lambda: world.settled(one))
         callers = Callers(world.port)
         try:
+            world.until(lambda: callers.seen[one])
             two = world.release("v1.1.0", 0.002)["manifest_sha256"]
-            world.until(lambda: world.settled(two))
+            world.until(lambda: world.settled(two) and callers.seen[two])
             golden = [{"row": tiny.ROW, "probability": 0.01}]
             world.release("v1.2.0", 0.003, golden=golden)  # healthy but wrong
             world.until(lambda: world.state()["failed"])
@@ -632,7 +633,7 @@ def test_what_nobody_foresaw_keeps_the_agent_alive(world: World) -> None:
 def test_once_checks_and_leaves(world: World) -> None:
     def once() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            world.command("--once"), capture_output=True, text=True, timeout=60
+            world.command("--once"), capture_output=True, text=True, timeout=300
         )
 
     world.release("v1.0.0", 0.001)
@@ -724,8 +725,7 @@ def test_systemd_may_hold_the_port(world: World) -> None:
             stderr=subprocess.DEVNULL,
         )
         try:
-            world.until(lambda: world.state()["running"])
-            assert world.serves() == one
+            world.until(lambda: world.settled(one))
         finally:
             process.terminate()
             process.wait(120)
@@ -763,6 +763,7 @@ def test_the_agent_says_that_the_monitor_stopped(
     identity = world.release("v1.0.0", 0.001)["manifest_sha256"]
     with world.agent():
         world.until(lambda: world.settled(identity))
+        world.until(lambda: not late or "the monitor last ran" in world.words())
         time.sleep(0.5)
     assert world.words().count("the monitor last ran") == late
     if late:

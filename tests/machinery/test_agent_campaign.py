@@ -28,7 +28,7 @@ from mlgitops.host import agent
 
 STEPS = 1_000 if os.environ.get("PROOF") else 22
 SEED = int(os.environ.get("SEED", "1"))
-PATIENCE = 30.0  # seconds for what a step has to lead to
+PATIENCE = 120.0  # seconds for what a step has to lead to
 YEAR = 365 * 86_400
 LIMITS = {  # short ones: a campaign has many hangs
     "GIT_SECONDS": 0.75,
@@ -89,7 +89,7 @@ class Campaign:
         shim = self.world.home / "bin/git"
         shim.parent.mkdir()
         flag = self.world.home / "hang"
-        text = f"#!/bin/sh\n[ -e {flag} ] && exec sleep 60\n"
+        text = f"#!/bin/sh\n[ -e {flag} ] && exec sleep 600\n"
         shim.write_text(text + f'exec {shutil.which("git")} "$@"\n')
         shim.chmod(0o755)
 
@@ -166,7 +166,7 @@ class Campaign:
     def stop_agent(self) -> None:
         """However much hangs, it ends in seconds."""
         self.process.terminate()
-        self.process.wait(PATIENCE / 2)
+        self.process.wait(60)  # what hangs does so for 600
         self.start()
 
     def kill_server(self) -> None:
@@ -244,7 +244,7 @@ class Campaign:
         """One more on this port refuses, and does no harm."""
         other = ("--home", str(self.world.home / "other"))
         command = limited(self.world, *other, BIND_SECONDS=0.1)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 1 and str(self.world.port) in done.stderr
 
     def heal(self) -> None:

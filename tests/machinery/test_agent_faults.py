@@ -48,7 +48,7 @@ class Faulty(Handler):
         if not fault:
             return super().send(status, body)
         if fault == "hang":
-            time.sleep(20)
+            time.sleep(600)  # in a thread that ends with this process
             return None
         if fault == "portal":  # of a hotel, say, which answers everything itself
             return super().send(200, b"<html>Please log in</html>")
@@ -178,7 +178,7 @@ def test_silence_is_no_verdict(answers: bool, monkeypatch: pytest.MonkeyPatch) -
     with socket.create_server(("127.0.0.1", 0)) as busy:  # connects, and no more
         code = ELSEWHERE if answers else "input()"
         command = [sys.executable, "-uc", code, str(busy.getsockname()[1])]
-        monkeypatch.setattr(agent, "START_SECONDS", 10 if answers else 0.3)
+        monkeypatch.setattr(agent, "START_SECONDS", 60 if answers else 0.3)
         for script, error in ((code, agent.TransientError), ("", agent.RefusedError)):
             command[2] = script
             server = agent.Server(release, "production", command, None)
@@ -498,17 +498,16 @@ def test_of_two_agents_on_one_port_the_second_refuses(world: World) -> None:
     command = limited(world, *other, BIND_SECONDS=0.3)
     with running(world):
         world.until(lambda: "no earlier state" in world.words())
-        time.sleep(0.3)
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 1
         assert f"port {world.port}" in done.stderr and "another agent" in done.stderr
         world.port, port = ports.free(), world.port  # another port is another's affair
         with running(world, limited(world, *other)) as process:
-            time.sleep(0.5)
+            world.until(lambda: world.words().count("no earlier state") == 2)
             assert process.poll() is None
     world.port = port
     with running(world, limited(world, *other)) as process:
-        time.sleep(0.5)
+        world.until(lambda: world.words().count("no earlier state") == 3)
         assert process.poll() is None
 
 
