@@ -381,25 +381,32 @@ def test_a_log_gives_the_same_record_while_a_worker_is_killed(
     dask: ModuleType, cluster: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stops with parts that it has begun, is killed then, and others read these."""
+    from distributed import Client
+
     source = a_log(tmp_path / "made")
     local = recorded(source, "local")
     monkeypatch.setattr(scan, "FEW", 2)
     monkeypatch.setattr(scan, "TOGETHER", 1)
-    killed, waited_for, ended = cluster.worker(), list[bool](), threading.Event()
+    killed, had, ended = cluster.worker(), list[bool](), threading.Event()
     monkeypatch.setattr(window, "_parsed", _told(window._parsed, ended))
     with opened("dask", []) as there:
         assert waited(lambda: there._threads() == 3)  # type: ignore[attr-defined]
+        pids = there.client.run(os.getpid)  # type: ignore[attr-defined]
+        (address,) = (name for name, pid in pids.items() if pid == killed.pid)
     killed.send_signal(signal.SIGSTOP)
 
     def kill() -> None:
-        waited_for.append(not ended.wait(2))
+        with Client(cluster.address, set_as_default=False) as client:
+            has = lambda: bool(client.processing([address])[address])  # noqa: E731
+            waited(lambda: has() or ended.is_set())
+            had.append(has() and not ended.is_set())
         killed.kill()
 
     killing = threading.Thread(target=kill)
     killing.start()
     assert recorded(source, "dask") == local
     killing.join()
-    assert waited_for == [True], "it had parts"
+    assert had == [True], "it had parts, and was waited for"
 
 
 def _told(function: Callable[..., T], ended: threading.Event) -> Callable[..., T]:
