@@ -17,6 +17,7 @@ from mlgitops.batch.job import Job
 from mlgitops.edge import run
 from mlgitops.prediction_log import GOLDEN, parse
 from mlgitops.serving import busy, room
+from mlgitops.serving import canary as canary_module
 from mlgitops.serving.__main__ import named
 from mlgitops.serving.__main__ import parse as options
 from mlgitops.serving.app import App
@@ -56,8 +57,9 @@ def app(model: Model, tmp_path: Path) -> Iterator[App]:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse nothing because this machine is slow."""
+    """Refuse nothing, and wait for a canary, where this machine is slow."""
     monkeypatch.setattr(busy, "SECONDS", 60.0)
+    monkeypatch.setattr(canary_module, "SECONDS", 60.0)
 
 
 @pytest.mark.parametrize("what", ["log", "together"])
