@@ -805,6 +805,20 @@ def test_node_is_not_started_to_say_where_it_is(
     assert started.read_text() == "of-a-step\n"
 
 
+def test_the_last_words_of_a_step_that_fails_are_in_the_log(world: World) -> None:
+    """Also when it says more, and faster, than act reads; also without a line's end."""
+    step = "seq 20000; printf 'the last word' >&2; exit 7"
+    job = JOB_OF.replace("STEP", step)
+    world.write("boss", {".github/workflows/a.yml": f"name: a{job}"})
+    world.git("boss", "push", "-q", "origin", "HEAD:main")
+    world.forge.wait()
+    said = re.findall(r"(?m)^\[a\]  \| (.*)$", world.log("a"))
+    assert said == [*map(str, range(1, 20_001)), "the last word"]
+    assert "[a] exit status 7\n" in world.log("a") and results(world) == {
+        "a": "failure"
+    }
+
+
 def test_a_newer_commit_cancels_the_older_run(world: World) -> None:
     flow = {".github/workflows/slow.yml": f"name: slow{SLOW}"}
     world.branch("ann", "x", flow)

@@ -24,6 +24,21 @@ else
   exec {node} "$@"
 fi
 """
+# Of a step that fails act does not read the terminal to its end, so its last words,
+# which say why, are lost at times: here such a step ends when the forge has them all.
+END = "\x1e"  # the mark behind them: a character that nobody writes
+BASH = """\
+#!/bin/sh
+[ "$FORGE_HEARD" ] || exec {bash} "$@"  # not the shell of a step: what it starts
+heard=$FORGE_HEARD
+unset FORGE_HEARD
+{bash} "$@" && exit
+code=$?
+rm -f "$heard"
+printf '\\036\\n'
+until [ -e "$heard" ]; do sleep 0.01; done
+exit $code
+"""
 
 
 @dataclass
@@ -42,6 +57,7 @@ class Call:
     secrets: dict[str, str]
     variables: dict[str, str]
     actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
+    heard: Path  # is there when a step's last words are in the log
     silent: set[str]  # jobs that are kept out of the log
     leg: str = ""  # the only one to run of a matrix of environments
 
@@ -57,13 +73,18 @@ class Outcome:
     legs: list[str] = field(default_factory=list)  # environments, as LEG names them
 
 
-def answer_for_node(folder: Path) -> None:
-    """Write a program `node` that says where node is, and starts it for the rest."""
+def write_programs(folder: Path) -> None:
+    """Write a `node` that says where node is, and a `bash` whose last words are read.
+
+    Both start the real one for the rest.
+    """
     folder.mkdir()
-    if node := shutil.which("node"):
-        program = folder / "node"
-        program.write_text(NODE.format(node=shlex.quote(os.path.realpath(node))))
-        program.chmod(0o755)
+    for name, text in (("node", NODE), ("bash", BASH)):
+        if real := shutil.which(name):
+            program = folder / name
+            path = shlex.quote(os.path.realpath(real))
+            program.write_text(text.format(**{name: path}))
+            program.chmod(0o755)
 
 
 def run(call: Call) -> Outcome:
@@ -84,7 +105,7 @@ def run(call: Call) -> Outcome:
             os.close(reader)
             assert process.stdout
             for line in process.stdout:
-                _parse(line.decode(errors="replace"), log, call.silent, outcome)
+                _parse(line.decode(errors="replace"), log, call, outcome)
         outcome.code = process.returncode
     return outcome
 
@@ -120,7 +141,7 @@ def _quoted(value: str) -> str:
     return '"' + text.replace("\n", "\\n") + '"'
 
 
-def _parse(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
+def _parse(line: str, log: IO[str], call: Call, outcome: Outcome) -> None:
     """Take results and summaries out of one line of act's JSON; log its message."""
     try:
         entry: dict[str, Any] = json.loads(line)
@@ -129,6 +150,7 @@ def _parse(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
         return
     job = str(entry.get("jobID", "act"))
     message = ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n")
+    ended = message.endswith(END)
     if "jobResult" in entry:
         outcome.jobs[job] = str(entry["jobResult"])
     if entry.get("command") == "set-output" and len(entry["stepID"]) == 1:
@@ -139,8 +161,10 @@ def _parse(line: str, log: IO[str], silent: set[str], outcome: Outcome) -> None:
         steps[step] = steps.get(step, "") + lines
     if entry.get("command") == "summary":
         outcome.summary += str(entry["content"])
-    elif job in silent:
-        return
+    elif job in call.silent or (ended and message == END):
+        pass
     elif "LocalRepositoryCache" not in message and "docker connection" not in message:
         mark = "  | " if entry.get("raw_output") else " "
-        log.write(f"[{job}]{mark}{message}\n")
+        log.write(f"[{job}]{mark}{message.removesuffix(END)}\n")
+    if ended:
+        call.heard.touch()

@@ -67,7 +67,7 @@ class Forge:
         runners = Path(self._folder.name) / "runner"
         runners.symlink_to(self.home / "runner")
         programs = Path(self._folder.name) / "programs"
-        act.answer_for_node(programs)
+        act.write_programs(programs)
         mark = uuid.uuid4().hex[:12]
         shared = (self.tools, programs, runners, tool_cache)
         runner = Runner(self.state, *shared, self._gh_config, mark)

@@ -95,6 +95,7 @@ def prepare(
         "TMPDIR": str(folder / "tmp"),
         "GH_CONFIG_DIR": str(folder / "gh"),
         "FORGE_ARTIFACTS": str(artifacts),
+        "FORGE_HEARD": str(folder / "heard"),
         processes.MARK: f"{runner.mark}-{run.id}",
     }
     own = _environment(repository, reach)
@@ -105,7 +106,7 @@ def prepare(
         run.actor.login, env, _github(state, run),
         _secrets(state, run, repository, reach, bool(leg)),
         {} if run.fork else variables,
-        _actions("\n".join(texts.values())), silent, leg,
+        _actions("\n".join(texts.values())), folder / "heard", silent, leg,
     )  # fmt: skip
 
 
