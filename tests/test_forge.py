@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from rehearsal.forge import Forge, Run
+from rehearsal.forge import Forge, Run, workspace
 from rehearsal.forge.act import STAND_INS
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
@@ -830,6 +830,25 @@ def test_a_newer_commit_cancels_the_older_run(world: World) -> None:
     old, new = world.forge.runs
     assert (old.conclusion, new.conclusion) == ("cancelled", "success")
     assert old.head_sha == made["head"]["sha"] != new.head_sha
+
+
+def test_a_run_that_is_cancelled_before_act_is_there_does_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it runs yet, so nothing could be ended when it was cancelled."""
+    prepare, wrote = workspace.prepare, world.folder / "wrote"
+
+    def cancelled(runner: Any, run: Run, *more: Any) -> Any:
+        call = prepare(runner, run, *more)
+        world.forge.queue.cancel(run)
+        return call
+
+    monkeypatch.setattr(workspace, "prepare", cancelled)
+    job = JOB_OF.replace("STEP", f"sleep 2; touch '{wrote}'")
+    world.write("boss", {".github/workflows/a.yml": f"name: a{job}"})
+    world.git("boss", "push", "-q", "origin", "HEAD:main")
+    world.forge.wait()
+    assert results(world) == {"a": "cancelled"} and not wrote.exists()
 
 
 def test_a_machine_reaches_only_what_it_was_given(world: World) -> None:

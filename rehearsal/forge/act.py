@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -87,8 +87,8 @@ def write_programs(folder: Path) -> None:
             program.chmod(0o755)
 
 
-def run(call: Call) -> Outcome:
-    """Run act to its end and write a readable log.
+def run(call: Call, started: Callable[[], None]) -> Outcome:
+    """Run act to its end and write a readable log; call ``started`` when there is one.
 
     The secrets go through a pipe: they are on no command line and in no file.
     """
@@ -103,6 +103,7 @@ def run(call: Call) -> Outcome:
             stderr=subprocess.STDOUT, pass_fds=(reader,), start_new_session=True,
         ) as process:  # fmt: skip
             os.close(reader)
+            started()
             assert process.stdout
             for line in process.stdout:
                 _parse(line.decode(errors="replace"), log, call, outcome)

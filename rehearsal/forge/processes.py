@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 MARK = "FORGE_RUN"
+LONGEST = 60  # seconds that a busy machine may take to end what was killed
 # What a machine needs to reach its package registries; everything else stays out.
 PASSED = ("UV_", "PIP_", "SSL_CERT", "CURL_CA", "REQUESTS_CA", "NODE_EXTRA", "GIT_SSL")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
@@ -53,12 +54,12 @@ def end(mark: str) -> int:
     inherited, finds more of them than a group would.
     """
     entry, ended = f"{MARK}={mark}".encode(), 0
-    for _ in range(50):
-        pids = [pid for pid in _pids() if _marked(pid, entry)]
-        if not pids:
-            break
+    until = time.monotonic() + LONGEST
+    while pids := [pid for pid in _pids() if _marked(pid, entry)]:
         for pid in pids:
             ended += _kill(pid)
+        if time.monotonic() > until:
+            break
         time.sleep(0.02)
     return ended
 

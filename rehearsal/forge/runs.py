@@ -309,7 +309,7 @@ class Queue:
             call = workspace.prepare(self.runner, run, workflow, jobs, reach, leg)
         begun, outcome = time.monotonic(), act.Outcome()
         try:
-            outcome = act.run(call)
+            outcome = act.run(call, lambda: self._heed(run))
         finally:
             processes.end(f"{self.runner.mark}-{run.id}")
             shutil.rmtree(call.folder.parent, ignore_errors=True)
@@ -318,6 +318,11 @@ class Queue:
             run.summary += outcome.summary
             run.outputs = outcome.outputs | run.outputs
         return outcome
+
+    def _heed(self, run: Run) -> None:
+        """End what was started after somebody had ended everything there was."""
+        if run.conclusion or self.stopped:
+            processes.end(f"{self.runner.mark}-{run.id}")
 
     def _refuse(self, run: Run, job: str) -> None:
         """Fail a job whose environment is not open to the run's branch."""
