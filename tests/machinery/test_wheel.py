@@ -82,13 +82,13 @@ class Repository:
             yield int(found[1])
         finally:
             process.terminate()  # it writes its log to the end
-            process.wait(30)
+            process.wait(60)
             assert process.stdout
             process.stdout.close()
 
     def ask(self, port: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return a server's answer to some rows."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         head = {"Content-Type": "application/json"}
         body = json.dumps({"rows": rows}).encode()
         connection.request("POST", "/predict", body, head)
