@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,16 +256,27 @@ def test_an_interrupt_ends_a_query_that_takes_long(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the server, too; what was read so far is removed."""
-    slow = "select pg_sleep(60)::text as x, returned from orders"
+    slow = "select pg_sleep(600)::text as x, returned from orders"
     argv = ["data", f"--file={server.address()}", "--target=returned"]
     monkeypatch.setattr(sys, "argv", [*argv, f"--query={slow}"])
-    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    asked = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%'"
+    asked += " and state = 'active' and pid <> pg_backend_pid()"
+
+    def until(count: str) -> bool:
+        end = time.monotonic() + 60
+        while (seen := server.run(asked) == count) is False and time.monotonic() < end:
+            time.sleep(0.05)
+        return seen
+
+    def interrupt() -> None:
+        if until("1"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
         data.main()
     assert "asked to stop after 0 rows" in str(ended.value) or not ended.value.args
-    asked = "select count(*) from pg_stat_activity where query like '%pg_sleep(60)%'"
-    assert server.run(f"{asked} and pid <> pg_backend_pid()") == "0"
+    assert until("0")  # the server ends it a moment later
     assert untouched() and not Path("build/table").exists()
 
 
