@@ -14,14 +14,15 @@ import pytest
 from machinery import tables
 
 pytest.importorskip("duckdb")  # the group `data`
-SLOW = (  # some seconds of one core
-    "select count(*) from range(60000) a, range(20000) b "
+SLOW = (  # some seconds of the one core that it gets
+    "select count(*) from range(30000) a, range(20000) b "
     "where hash(a.range + b.range) % 7 = 1"
 )
 RUN = f"""
 from pathlib import Path
 from mlgitops.table import engine
 connection = engine.connect(Path("scratch"))
+connection.execute("set threads = 1")
 table = engine.Table(connection, (), "", (), engine.bar)
 table.run("Counting", "{SLOW}")
 print("4 rows")
