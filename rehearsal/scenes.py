@@ -285,7 +285,7 @@ def rollback(world: World, version: str) -> None:
         deploy = world.last_run("deploy.yml").conclusion
         step.note(deploy=deploy)
         expect(deploy == "success", "deploying the same version again failed")
-        expect(world.production.wait_for(manifest, 2), "production changed")
+        expect(world.production.wait_for(manifest), "production changed")
 
 
 def audit(world: World) -> None:

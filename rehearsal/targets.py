@@ -49,7 +49,7 @@ class Target:
         """Return what the server says of itself; empty when nothing answers yet."""
         try:
             with urllib.request.urlopen(  # noqa: S310  only our own loopback address
-                f"{self.url}/info", timeout=5
+                f"{self.url}/info", timeout=30
             ) as response:
                 return dict(json.load(response))
         except (OSError, urllib.error.URLError, ValueError):
@@ -58,7 +58,7 @@ class Target:
     def example(self) -> list[dict[str, Any]]:
         """Return the rows of the example in the server's own description."""
         with urllib.request.urlopen(  # noqa: S310  only our own loopback address
-            f"{self.url}/openapi.json", timeout=5
+            f"{self.url}/openapi.json", timeout=60
         ) as response:
             described = json.load(response)["paths"]["/predict"]["post"]
         content = described["requestBody"]["content"]["application/json"]
@@ -71,10 +71,10 @@ class Target:
         request = urllib.request.Request(  # noqa: S310  only our own loopback address
             f"{self.url}/predict", body, head
         )
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
             return list(json.load(response)["predictions"])
 
-    def wait_for(self, manifest_sha256: str, seconds: float = 30.0) -> bool:
+    def wait_for(self, manifest_sha256: str, seconds: float = 120.0) -> bool:
         """Wait until the server says that it runs that version."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -84,7 +84,7 @@ class Target:
         return False
 
     def wait_for_canary(
-        self, manifest_sha256: str | None, seconds: float = 30.0
+        self, manifest_sha256: str | None, seconds: float = 120.0
     ) -> bool:
         """Wait until that version is the server's canary; None: until it has none."""
         deadline = time.monotonic() + seconds
@@ -101,7 +101,7 @@ class Target:
             return
         self.agent.send_signal(signal.SIGTERM)
         try:
-            self.agent.wait(15)
+            self.agent.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(self.agent.pid, signal.SIGKILL)
             self.agent.wait()

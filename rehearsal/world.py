@@ -262,7 +262,7 @@ class World:
         watcher = Thread(target=watch, daemon=True)
         watcher.start()
         yield
-        watcher.join(30)
+        watcher.join(60)
         step.note(seconds_from_merge=round(seconds[0], 1) if seconds else None)
 
     def merge_and_deploy(self, step: Step, number: int) -> None:

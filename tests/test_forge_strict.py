@@ -351,9 +351,9 @@ class Gate:
         return self.forge.runs[-1]
 
     def until(self, ready: Callable[[], bool]) -> None:
-        """Wait for a state, at most some seconds."""
+        """Wait for a state, at most a minute."""
         with self.forge.state.changed:
-            assert self.forge.state.changed.wait_for(ready, 20)
+            assert self.forge.state.changed.wait_for(ready, 60)
 
     def open(self) -> None:
         """Let all runs end."""
