@@ -116,7 +116,7 @@ def address(project: Project) -> Iterator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def python(project: Project, code: str, **env: str) -> str:
@@ -281,7 +281,7 @@ def enforce(address: str, after: str) -> None:
     request = urllib.request.Request(
         f"{address}/moto-api/reset-auth", after.encode(), {"Content-Type": "text/plain"}
     )
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def github(address: str) -> Iterator[dict[str, str]]:
             headers["Host"] = "sts.amazonaws.com"
             enforce(address, "inf")
             request = urllib.request.Request(address, body, headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 text = answer.read()
             enforce(address, "0")
             self.answer(text)
