@@ -575,16 +575,17 @@ def test_killed_at_random_moments_it_loses_and_repeats_no_row(
         "job.ROWS = 100; print(job.Job(*map(Path, sys.argv[1:])).run())"
     )
     command = [sys.executable, "-c", code, str(source), str(out), str(version)]
-    random, kills = np.random.default_rng(3), 0
+    random, ends = np.random.default_rng(3), list[int]()
     while not out.exists():
+        before = len(_parts(tmp_path))
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        if kills < 4:
-            while process.poll() is None and not _parts(tmp_path):
+        if len(ends) < 4:
+            while process.poll() is None and len(_parts(tmp_path)) <= before:
                 time.sleep(0.01)
-            time.sleep(float(random.uniform(0, 0.3)))
+            time.sleep(float(random.uniform(0, 0.1)))
             process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
+        ends.append(process.wait())
+    assert -signal.SIGKILL in ends, "it was never killed between two parts"
     assert list(pd.read_parquet(out)["id"]) == list(rows(6_000)["flight_id"])
 
 
