@@ -232,7 +232,7 @@ def test_at_the_stop_what_waits_is_predicted(
     model: Model, steep: Path, tmp_path: Path
 ) -> None:
     """Its pauses end, so that a small share of a core does not cost lines."""
-    with serving(model, tmp_path, steep, share=0.001, drain=20) as app:
+    with serving(model, tmp_path, steep, share=0.001, drain=120) as app:
         shadow = app.shadow
         assert shadow is not None
         until(lambda: shadow.state()["state"] == "ready")
@@ -252,6 +252,8 @@ def test_a_server_runs_it(champion: Path, steep: Path, tmp_path: Path) -> None:
 
         until(lambda: state() == "ready")
         assert tiny.call(port, "/predict", body(20))[0] == 200
+        # It runs at the lowest priority, and the stop waits for it two seconds only.
+        until(lambda: tiny.call(port, "/info")[1]["shadow"]["rows"] == 20)
         process.terminate()
         process.wait(120)
     ids = [line["id"] for line in tiny.logged(tmp_path)]
