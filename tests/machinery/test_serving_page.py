@@ -50,7 +50,8 @@ def test_each_block_works(tmp_path: Path) -> None:
     found = blocks("serving.md")
     assert {kind for kind, _ in found} == {"console", "python", "yaml"}
     names: dict[str, Any] = {}
-    with tiny.server(tmp_path / "build", "--log", f"{tmp_path}/build/log") as (port, _):
+    log = ("--log", f"{tmp_path}/build/log", "--log-wait", "60")  # shipped just after
+    with tiny.server(tmp_path / "build", *log) as (port, _):
         for block in (b for kind, b in found if kind == "python" and OWN_TEST not in b):
             exec(block.replace(":8080", f":{port}"), names)
         pages = blocks("requests.md") + found
