@@ -83,8 +83,9 @@ def test_a_branch(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     origin = here.parent / "origin"
     silent = socket.create_server(("127.0.0.1", 0))
     breaking = faulty.Proxy(silent.getsockname()[1])
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = closed.getsockname()[1]
+    closed = socket.socket()  # bound, so that nobody else listens there meanwhile
+    closed.bind(("127.0.0.1", 0))
+    nobody = closed.getsockname()[1]
 
     @contextmanager
     def fail(fault: str, _: int) -> Iterator[None]:
@@ -107,6 +108,7 @@ def test_a_branch(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ground = faulty.Ground("branch", here, here.parent / "other", fail, "branch")
     check([*faulty.play(ground)])
     silent.close()
+    closed.close()
 
 
 def check(records: list[dict[str, Any]]) -> None:
