@@ -5,6 +5,7 @@ One secret, the text of .dvc/config.local, is the login for both.
 
 import json
 import re
+import socket
 import socketserver
 import subprocess
 import threading
@@ -243,9 +244,13 @@ def test_a_silent_server_is_asked_four_times(project: Project) -> None:
         login = LOGIN.format(address=f"http://127.0.0.1:{server.server_address[1]}")
         login += "    read_timeout = 1\n"
         said = python(project, ASKED, STORAGE_LOGIN=login)
+        with socket.create_connection(server.server_address) as last:
+            last.sendall(b"the last")
+            last.shutdown(socket.SHUT_WR)
+            assert last.recv(1) == b""  # so each before it is taken, too
         server.shutdown()
     assert said.startswith("refused: object 0")
-    assert len(asked) == 4
+    assert len(asked) == 4 + 1
 
 
 MAKE_ROLES = """
