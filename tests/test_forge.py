@@ -819,6 +819,18 @@ def test_the_last_words_of_a_step_that_fails_are_in_the_log(world: World) -> Non
     }
 
 
+def test_steps_that_fail_side_by_side_have_each_its_last_words(world: World) -> None:
+    """Jobs of one run play at once."""
+    step = 'seq 5000 | sed "s/^/$GITHUB_JOB /"; exit 7'
+    start, _, steps = JOB_OF.replace("STEP", step).partition("  a:")
+    jobs = "".join(f"  {name}:{steps}" for name in "abc")
+    world.write("boss", {".github/workflows/a.yml": f"name: a{start}{jobs}"})
+    world.git("boss", "push", "-q", "origin", "HEAD:main")
+    world.forge.wait()
+    log = world.log("a")
+    assert [log.count(f"| {name} 5000\n") for name in "abc"] == [1, 1, 1]
+
+
 def test_a_newer_commit_cancels_the_older_run(world: World) -> None:
     flow = {".github/workflows/slow.yml": f"name: slow{SLOW}"}
     world.branch("ann", "x", flow)

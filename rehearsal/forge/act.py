@@ -26,17 +26,21 @@ fi
 """
 # Of a step that fails act does not read the terminal to its end, so its last words,
 # which say why, are lost at times: here such a step ends when the forge has them all.
-END = "\x1e"  # the mark behind them: a character that nobody writes
+# Behind them is a mark: a character that nobody writes, and who waits.
+END = re.compile(r"\x1e(\d+)$")
 BASH = """\
 #!/bin/sh
 [ "$FORGE_HEARD" ] || exec {bash} "$@"  # not the shell of a step: what it starts
-heard=$FORGE_HEARD
+heard=$FORGE_HEARD.$$
 unset FORGE_HEARD
 {bash} "$@" && exit
 code=$?
 rm -f "$heard"
-printf '\\036\\n'
-until [ -e "$heard" ]; do sleep 0.01; done
+printf '\\036%s\\n' $$
+for _ in $(seq 6000); do  # a secret that is a number would mask who waits
+  [ -e "$heard" ] && break
+  sleep 0.01
+done
 exit $code
 """
 
@@ -57,7 +61,7 @@ class Call:
     secrets: dict[str, str]
     variables: dict[str, str]
     actions: dict[str, str]  # "owner/name@ref" -> stand-in folder
-    heard: Path  # is there when a step's last words are in the log
+    heard: Path  # with the number of a step: is there when the log has its last words
     silent: set[str]  # jobs that are kept out of the log
     leg: str = ""  # the only one to run of a matrix of environments
 
@@ -151,7 +155,8 @@ def _parse(line: str, log: IO[str], call: Call, outcome: Outcome) -> None:
         return
     job = str(entry.get("jobID", "act"))
     message = ANSI.sub("", str(entry.get("msg", ""))).rstrip("\r\n")
-    ended = message.endswith(END)
+    if ended := END.search(message):
+        message = message[: ended.start()]
     if "jobResult" in entry:
         outcome.jobs[job] = str(entry["jobResult"])
     if entry.get("command") == "set-output" and len(entry["stepID"]) == 1:
@@ -162,10 +167,10 @@ def _parse(line: str, log: IO[str], call: Call, outcome: Outcome) -> None:
         steps[step] = steps.get(step, "") + lines
     if entry.get("command") == "summary":
         outcome.summary += str(entry["content"])
-    elif job in call.silent or (ended and message == END):
+    elif job in call.silent or (ended and not message):
         pass
     elif "LocalRepositoryCache" not in message and "docker connection" not in message:
         mark = "  | " if entry.get("raw_output") else " "
-        log.write(f"[{job}]{mark}{message.removesuffix(END)}\n")
+        log.write(f"[{job}]{mark}{message}\n")
     if ended:
-        call.heard.touch()
+        Path(f"{call.heard}.{ended[1]}").touch()
