@@ -296,23 +296,24 @@ def test_what_may_be_on_its_way_stays(here: World) -> None:
     assert foreign not in held(), "the control"
 
 
-def test_halves_of_objects_go_when_they_are_a_day_old(here: World) -> None:
-    """What a push left that was killed; one that goes on is younger."""
+def test_an_upload_that_broke_off_goes_when_it_is_a_day_old(here: World) -> None:
+    """A push was killed; one that goes on is younger. Files of others stay."""
     prune(apply=True)
     before, store, day = held(), here.home / "store", "files/md5/ab"
-    halves = [f"{day}/{'c' * 30}{end}" for end in (".moving", ".k3_x.moving")]
-    halves.append(f"{day}/{'c' * 30}.{'A' * 22}.tmp")
-    others = [f"{day}/young.moving", "log/part.moving", f"{day}/notes.txt"]
-    for name in (*halves, *others):
+    broken = [f"{day}/{'c' * 30}{end}" for end in (".moving", ".k3_x.moving")]
+    broken.append(f"{day}/{'c' * 30}.{'A' * 22}.tmp")
+    young = f"{day}/{'d' * 30}.moving"
+    others = [young, "log/part.moving", f"{day}/notes.moving", f"{day}/notes.txt"]
+    for name in (*broken, *others):
         (store / name).parent.mkdir(parents=True, exist_ok=True)
         (store / name).write_bytes(b"half")
-        moment = time.time() - (3_600 if "young" in name else 2 * 86_400)
+        moment = time.time() - (3_600 if name == young else 2 * 86_400)
         os.utime(store / name, (moment, moment))
     asked, done = " ".join(prune()), " ".join(prune(apply=True))
-    said = "3 halves of objects, 0.0 MB, whose transfers broke off"
+    said = "3 unfinished uploads, 0.0 MB"
     assert f"would delete {said}" in asked and f"deleted {said}" in done
-    assert [name for name in (*halves, *others) if (store / name).exists()] == others
-    assert held() == before and "halves" not in " ".join(prune())
+    assert [name for name in (*broken, *others) if (store / name).exists()] == others
+    assert held() == before and "upload" not in " ".join(prune())
 
 
 @pytest.mark.parametrize("asked", [True, False])

@@ -7,7 +7,8 @@
 served in the last 730 days. Beside them stays what an environment runs or would go
 back to, what a branch names (here or on origin), and what lies here. A version that
 retires is recorded on the ledger; its tag, verdicts and GitHub Release stay, its data
-and model leave storage. Killed at any point, the next run goes on.
+and model leave storage. Uploads that broke off more than a day ago leave it as well.
+Killed at any point, the next run goes on.
 """
 
 from __future__ import annotations
@@ -100,13 +101,12 @@ def prune(apply: bool = False, alone: bool = False) -> list[str]:
         free = plan.free(ledger, name, ledger.retired(), alone)
         _delete(free, ledger, name)
     verb = "deleted" if apply else "would delete"
-    lines.append(f"{verb} {_counted(free.objects, 'object', 'objects')}")
-    if free.halves:
-        halves = _counted(free.halves, "half of an object", "halves of objects")
-        lines.append(f"{verb} {halves}, whose transfers broke off")
+    lines.append(f"{verb} {_counted(free.objects, 'object')}")
+    if free.uploads:
+        lines.append(f"{verb} {_counted(free.uploads, 'unfinished upload')}")
     if apply and free.objects and storage.branch_folder():
         lines.append("the branch `storage` keeps deleted objects in its history")
-    if not apply and (gone or free.objects or free.halves):
+    if not apply and (gone or free.objects or free.uploads):
         lines.append("nothing was changed: type `make prune APPLY=1` to do it")
     return lines
 
@@ -147,11 +147,11 @@ def _record(
 
 def _delete(free: Free, ledger: Ledger, name: str) -> None:
     """Delete objects, then look whether all that has to stay is there."""
-    if not (free.objects or free.halves):
+    if not (free.objects or free.uploads):
         return
     storage_here = objects.here()
     had = storage_here.listing().sizes.keys()
-    storage_here.remove(free.objects, free.halves)
+    storage_here.remove(free.objects, free.uploads)
     named.fetch()
     ledger.refresh()
     left = objects.here().listing().sizes.keys()
@@ -166,10 +166,10 @@ def _delete(free: Free, ledger: Ledger, name: str) -> None:
         )
 
 
-def _counted(sizes: Mapping[str, int], one: str, many: str) -> str:
+def _counted(sizes: Mapping[str, int], noun: str) -> str:
     """Return how many files there are, and their size."""
-    noun = one if len(sizes) == 1 else many
-    return f"{len(sizes):,} {noun}, {sum(sizes.values()) / 1e6:,.1f} MB"
+    plural = "" if len(sizes) == 1 else "s"
+    return f"{len(sizes):,} {noun}{plural}, {sum(sizes.values()) / 1e6:,.1f} MB"
 
 
 def _said(version: Kept) -> str:

@@ -82,10 +82,10 @@ def _later(last: dict[str, datetime], manifest: str, record: Record) -> None:
 
 @dataclass(frozen=True)
 class Free:
-    """What may be deleted: objects by md5 and halves by path, with their bytes."""
+    """What may be deleted: objects by md5 and uploads by path, with their bytes."""
 
     objects: dict[str, int]
-    halves: dict[str, int]  # of objects: a transfer broke off, and is not `YOUNG`
+    uploads: dict[str, int]  # that broke off, and are not `YOUNG`
     unnamed: int  # objects that were never named here, and stay
 
 
@@ -109,5 +109,5 @@ def free(ledger: Ledger, name: str, retired: Collection[str], alone: bool) -> Fr
         times = {} if branch else contents.times
         ours |= {md5 for md5 in unnamed if md5 not in times or times[md5] < since}
     free = {md5: s for md5, s in unnamed.items() if md5 in ours}
-    halves = {p: s for p, s in contents.halves.items() if contents.times[p] < since}
-    return Free(free, halves, len(unnamed) - len(free))
+    old = {p: s for p, s in contents.unfinished.items() if contents.times[p] < since}
+    return Free(free, old, len(unnamed) - len(free))

@@ -18,6 +18,7 @@ FOLDER = "files/md5"  # of DVC 3
 OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{2}})/([0-9a-f]{{30}})")
 # What DVC and its ssh leave of an upload that broke off: dvc_objects, `tmp_fname`.
 BROKEN_OFF = re.compile(rf"{FOLDER}/[0-9a-f]{{2}}/[^/]*\.[\w-]{{22}}\.tmp", re.ASCII)
+PARTIAL = re.compile(rf"{OBJECT.pattern}(\.\w+)?{re.escape(PART)}", re.ASCII)  # ours
 OWNERS = "repositories/"  # where each repository's name is a file: `owner.py`
 LOG = "log/"  # where `make storage LOG=` brings the prediction log
 WHOLE_OR_NOT = {"s3", "gs", "azure"}  # an object appears when it is whole
@@ -27,13 +28,10 @@ AGAIN = "; when that is mended, type the same command again"
 
 @dataclass
 class Listing:
-    """What lies in a storage: objects by md5, repositories, and all other paths.
-
-    Halves are what interrupted transfers left of objects, by path below the storage.
-    """
+    """What lies in a storage: objects by md5, repositories, and all other paths."""
 
     sizes: dict[str, int] = field(default_factory=dict)
-    halves: dict[str, int] = field(default_factory=dict)
+    unfinished: dict[str, int] = field(default_factory=dict)  # uploads, by path
     times: dict[str, datetime] = field(default_factory=dict)  # of writing, if known
     owners: set[str] = field(default_factory=set)
     others: list[str] = field(default_factory=list)
@@ -74,8 +72,8 @@ class Objects:
             elif name.startswith(OWNERS):
                 contents.owners.add(name.removeprefix(OWNERS))
             elif _unfinished(name):
-                if time and name.startswith(FOLDER):
-                    contents.halves[name], contents.times[name] = size, time
+                if time and (PARTIAL.fullmatch(name) or BROKEN_OFF.fullmatch(name)):
+                    contents.unfinished[name], contents.times[name] = size, time
             elif not name.startswith((PROBE, LOG, ".git/")):
                 contents.others.append(name)
         return contents
@@ -131,14 +129,14 @@ class Objects:
                 "written: nothing relies on it yet; type the same command again"
             )
 
-    def remove(self, md5s: Collection[str], halves: Collection[str] = ()) -> None:
-        """Delete objects, and halves of them; what is not there counts as deleted.
+    def remove(self, md5s: Collection[str], uploads: Collection[str] = ()) -> None:
+        """Delete objects and uploads; one that is not there counts as deleted.
 
         Raises:
             StorageError: one could not be deleted; those before it are gone.
         """
         paths = {md5: self.path(md5) for md5 in md5s}
-        paths |= {half: f"{self.root}/{half}" for half in halves}
+        paths |= {name: f"{self.root}/{name}" for name in uploads}
         for number, (name, path) in enumerate(paths.items()):
             done = f"{number} of {len(paths)} objects were deleted from {self.shown}"
             with failing(f"{done}, then {name} could not be", AGAIN):
