@@ -260,7 +260,7 @@ def test_who_sends_nothing_or_half_is_left(first: bytes) -> None:
             writer.close()
             return time.monotonic() - began
 
-    assert asyncio.run(wait()) > 0.2
+    assert 0.2 < asyncio.run(wait()) < 9
 
 
 def test_who_had_a_response_may_be_silent_for_longer() -> None:

@@ -259,6 +259,7 @@ def test_a_parent_checks_workers_on_a_private_port_first(tmp_path: Path) -> None
         os.set_inheritable(number := public.fileno(), True)
         port = public.getsockname()[1]
         options = ("--workers", "2", "--fd", str(number), "--log", str(log))
+        options += ("--drain", "30")  # a caller may have no turn for long
         given = {"shared": number, "errors": errors}
         with tiny.server(tmp_path / "model", *options, **given) as (private, process):
             ask(private, 4)
